@@ -1,0 +1,60 @@
+"""Fixtures with a whole, headless Nion Swift."""
+
+from __future__ import annotations
+
+import collections.abc
+import pathlib
+import typing
+
+import pytest
+
+pytest.importorskip("nion.swift", reason="needs the extra 'swift'")
+pytest.importorskip("nion.usim_device", reason="needs the extra 'simulator'")
+
+from nionswift_plugin.udvd_simulator import headless, sources  # noqa: E402
+
+SMALL: dict[str, typing.Any] = {"source": "h-bn", "counts": 300, "seed": 3, "size": [6, 5], "q_rows": 4, "channels": 64}
+
+
+@pytest.fixture
+def simulator_config(request: pytest.FixtureRequest) -> sources.SimulatorConfig:
+    """What the simulated camera plays: `SMALL`, with what the test passes on top.
+
+    ``@pytest.mark.parametrize("simulator_config", [{"size": [8, 8]}], indirect=True)`` changes it.
+    """
+    changes: dict[str, typing.Any] = getattr(request, "param", {})
+    values = {**SMALL, **changes}
+    return sources.SimulatorConfig(**{**values, "size": tuple(values["size"])})
+
+
+@pytest.fixture
+def source(simulator_config: sources.SimulatorConfig) -> sources.FrameSource:
+    """The very frames that the camera of `swift` plays: ``source.frame(i)``, ``source.spectrum(i)``."""
+    return sources.build_source(simulator_config)
+
+
+@pytest.fixture
+def swift(
+    simulator_config: sources.SimulatorConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> collections.abc.Iterator[headless.HeadlessSwift]:
+    """A running Swift with its project in ``tmp_path / "swift"`` and the simulated camera as EELS camera.
+
+    Start something with `nionswift_plugin.udvd_simulator.acquire`, which returns at once, then run
+    Swift's main loop; nothing happens in Swift while a test does not::
+
+        def test_scan(swift, source):
+            acquisition = acquire.acquire_spectrum_image(swift, (6, 5), dwell_ms=10)
+            swift.pump_until(lambda: ..., timeout=10)   # look at something while it runs
+            raw = acquisition.wait(timeout=30)           # the raw data item, complete
+            assert numpy.array_equal(raw.data[0, 0], source.spectrum(0))
+
+    Opening takes about half a second, a scan at least ``rows * (columns + 2) * dwell`` plus half
+    a second. ``swift.find("EELS")`` gives data items by title, ``swift.document_model`` and
+    ``swift.document_controller`` Swift's own objects. Work that other threads hand to Swift
+    arrives in `pump`. To open the project again, leave a ``HeadlessSwift(folder)`` of your own and
+    enter another one; never two at once. All plug-ins on ``sys.path`` are loaded, `udvd_live` too.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UDVD_SIMULATOR", simulator_config.to_json())
+    with headless.HeadlessSwift(tmp_path / "swift") as opened:
+        yield opened

@@ -1,0 +1,117 @@
+"""The frames of one scan as they arrive: single owner, any order, in memory or on disk."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import tempfile
+
+import numpy
+import numpy.typing
+
+from udvd_core.errors import InputError
+from udvd_core.noise import NoiseModel, fit_noise
+
+Array = numpy.typing.NDArray[numpy.float32]
+Index = numpy.typing.NDArray[numpy.int64]
+
+
+class FrameBuffer:
+    """Frames ``(q, E)`` of one scan, with the statistics that a standardisation needs.
+
+    Adding a frame costs the same however many are there; a frame that comes twice counts once.
+
+    Parameters
+    ----------
+    count : int
+        Frames of the whole scan.
+    frame_shape : (int, int)
+        ``(q, E)``.
+    memory_bytes : int
+        A scan larger than this lives in a temporary file that ends with the buffer.
+    """
+
+    def __init__(self, count: int, frame_shape: tuple[int, int], memory_bytes: int = 4 << 30) -> None:
+        self.frame_shape = frame_shape
+        self.received = numpy.zeros(count, bool)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        shape = (count, *frame_shape)
+        if 4 * math.prod(shape) > memory_bytes:
+            self._folder = tempfile.TemporaryDirectory(prefix="udvd-frames-", ignore_cleanup_errors=True)
+            path = pathlib.Path(self._folder.name) / "frames"
+            self._frames: Array = numpy.memmap(path, numpy.float32, "w+", shape=shape)
+        else:
+            self._frames = numpy.zeros(shape, numpy.float32)
+        self._sum = numpy.zeros(frame_shape)
+        self._used = numpy.zeros(frame_shape)
+        self._difference = numpy.zeros(frame_shape)
+        self._pairs = numpy.zeros(frame_shape)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the frames live in a file."""
+        return self._folder is not None
+
+    def put(self, start: int, frames: Array) -> int:
+        """Add frames from number `start` on.
+
+        Parameters
+        ----------
+        frames : array, shape (n, q, E), counts
+            Values that are not finite are kept, and count as missing.
+
+        Returns
+        -------
+        int
+            How many of them were new.
+
+        Raises
+        ------
+        InputError
+            When the shape is wrong or a frame lies beyond the scan.
+        """
+        if frames.ndim != 3 or frames.shape[1:] != self.frame_shape:
+            raise InputError(f"frames have shape {frames.shape}; this scan wants (n, *{self.frame_shape})")
+        stop = start + len(frames)
+        if start < 0 or stop > len(self.received):
+            raise InputError(f"frames {start} to {stop} do not lie in a scan of {len(self.received)} frames")
+        new = numpy.flatnonzero(~self.received[start:stop])
+        self._frames[start + new] = frames[new]
+        self.received[start + new] = True
+        for chunk in numpy.array_split(new, max(1, new.size * frames[0].nbytes >> 24)):
+            self._count(frames, chunk)
+        return int(new.size)
+
+    def _count(self, frames: Array, new: Index) -> None:
+        """Add frames `new` to the sums, and the differences between those that follow each other."""
+        block = frames[new].astype(numpy.float64)
+        finite = numpy.isfinite(block)
+        block[~finite] = 0
+        self._sum += block.sum(0)
+        self._used += finite.sum(0)
+        if len(new) > 1:
+            both = finite[1:] & finite[:-1] & (numpy.diff(new) == 1)[:, None, None]
+            self._difference += (numpy.where(both, block[1:] - block[:-1], 0) ** 2).sum(0)
+            self._pairs += both.sum(0)
+
+    def mean(self) -> numpy.typing.NDArray[numpy.float64]:
+        """Mean frame so far, shape (q, E), counts."""
+        return self._sum / numpy.maximum(self._used, 1)
+
+    def noise(self) -> NoiseModel:
+        """Noise so far, from differences between frames that follow each other."""
+        if not self._pairs.any():
+            return NoiseModel()
+        return fit_noise(self.mean(), self._difference / numpy.maximum(2 * self._pairs, 1))
+
+    def frames(self, numbers: Index) -> Array:
+        """Frames of these numbers, any shape of `numbers`; shape (*numbers.shape, q, E)."""
+        picked: Array = numpy.asarray(self._frames[numbers])
+        return picked
+
+    def close(self) -> None:
+        """Free the frames and their file."""
+        self._frames = numpy.zeros((0, *self.frame_shape), numpy.float32)
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None

@@ -1,0 +1,127 @@
+"""The seam between whoever has frames and whatever denoises them.
+
+One main path: ``open`` a scan, ``push`` its frames as they come, ``poll`` for what was
+denoised, ``finish`` when no more will come, ``poll`` until `Finished`. Every method returns
+at once; none may delay the scan.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+import numpy
+import numpy.typing
+
+from udvd_core.settings import ScanSpec
+
+Array = numpy.typing.NDArray[numpy.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Denoised frames `start` to ``start + len(data)`` in scan order.
+
+    Attributes
+    ----------
+    data : array, shape (n, E) or (n, q, E), float32, in the units of the input (counts)
+        Spectra, or frames where the scan asked for frames.
+    maps : array, shape (maps, n), float32
+        The maps of `ScanSpec.maps` at these positions, in counts.
+    final : bool
+        Whether these frames will not be sent again.
+    step : int
+        Training steps behind these frames.
+    """
+
+    scan_id: str
+    start: int
+    data: Array
+    maps: Array
+    final: bool
+    step: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """How far the engine is with one scan; sent a few times a second."""
+
+    scan_id: str
+    received: int
+    denoised: int
+    final: int
+    step: int
+    loss: float
+    held_out: float
+    device: str
+    model: str
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """No more blocks follow. `final` of `received` frames were denoised with the last weights."""
+
+    scan_id: str
+    received: int
+    final: int
+    step: int
+    provenance: dict[str, typing.Any]
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Resend:
+    """The engine lost every frame of this scan (it was restarted): push them all again."""
+
+    scan_id: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Failed:
+    """This scan cannot be denoised; `reason` is a sentence for the user."""
+
+    scan_id: str
+    reason: str
+
+
+Event = Block | Status | Finished | Resend | Failed
+
+
+class Engine(typing.Protocol):
+    """What the plug-in and the command line need of an engine. Several scans may be open at once."""
+
+    def open(self, spec: ScanSpec) -> None:
+        """Announce a scan before its first frame."""
+        ...
+
+    def push(self, scan_id: str, start: int, frames: Array) -> bool:
+        """Hand over frames `start` and following, shape (n, q, E), counts; thread-safe.
+
+        Returns
+        -------
+        bool
+            False when there was no room: nothing was taken, push the same frames again later.
+        """
+        ...
+
+    def finish(self, scan_id: str) -> None:
+        """No more frames will come, complete or not: make what there is final within the budget."""
+        ...
+
+    def abort(self, scan_id: str) -> None:
+        """Forget this scan now; no further events of it."""
+        ...
+
+    def poll(self) -> list[Event]:
+        """Everything that happened since the last call, oldest first."""
+        ...
+
+    def describe(self) -> str:
+        """One line for the user: where this engine runs and how it is."""
+        ...
+
+    def close(self) -> None:
+        """End the engine and free all it holds."""
+        ...

@@ -1,0 +1,176 @@
+"""Several sessions served in turn, their results as events; the same inline, in a child, on a cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import pathlib
+import time
+import typing
+
+import numpy
+import numpy.typing
+
+from udvd_core.engine.protocol import Block, Event, Failed, Finished, Status
+from udvd_core.errors import EngineError, InputError, UdvdError
+from udvd_core.maps.window import map_values
+from udvd_core.session import Denoised, Session
+from udvd_core.settings import ScanSpec
+
+Array = numpy.typing.NDArray[numpy.float32]
+
+STATUS_S = 0.25
+CHECKPOINT_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class _Open:
+    """One open scan and when it last reported and saved."""
+
+    session: Session
+    reported: float = 0.0
+    saved: float = 0.0
+
+
+class Service:
+    """Owns the sessions of all open scans; single thread.
+
+    Parameters
+    ----------
+    checkpoints : path or None
+        Folder for checkpoints, ``<scan_id>.safetensors``.
+    clock : callable
+        Seconds; for tests.
+    """
+
+    def __init__(
+        self, checkpoints: pathlib.Path | None = None, clock: typing.Callable[[], float] = time.monotonic
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._clock = clock
+        self._open: dict[str, _Open] = {}
+        self._events: list[Event] = []
+
+    @property
+    def finishing(self) -> bool:
+        """Whether every open scan has all its frames, so that no scan needs the machine."""
+        return bool(self._open) and all(o.session.finishing for o in self._open.values())
+
+    @property
+    def idle(self) -> bool:
+        """Whether `work` has nothing to do until more frames come."""
+        return not self._events and all(o.session.resting for o in self._open.values())
+
+    def open(self, spec: ScanSpec, resume: str | None = None) -> None:
+        """Start a session; what goes wrong becomes a `Failed` event."""
+        try:
+            for window in spec.maps:
+                map_values(numpy.zeros((1, spec.energy.size), numpy.float32), spec.energy, (window,))
+            self._open[spec.scan_id] = _Open(Session(spec, resume, self._clock))
+        except ModuleNotFoundError as error:
+            reason = f"{error.name} is not installed for this engine; install nionswift-udvd[engine] there"
+            self._events.append(Failed(spec.scan_id, reason))
+        except (UdvdError, MemoryError, OSError) as error:
+            self._events.append(Failed(spec.scan_id, str(error) or type(error).__name__))
+
+    def push(self, scan_id: str, start: int, frames: Array) -> None:
+        """Give frames to a session; frames of a scan that is not open are ignored."""
+        if entry := self._open.get(scan_id):
+            try:
+                entry.session.push(start, frames)
+            except InputError as error:
+                self._fail(scan_id, str(error))
+
+    def finish(self, scan_id: str) -> None:
+        """No more frames of this scan will come."""
+        if entry := self._open.get(scan_id):
+            entry.session.finish()
+
+    def abort(self, scan_id: str) -> None:
+        """Forget a scan."""
+        if entry := self._open.pop(scan_id, None):
+            entry.session.close()
+        self._events = [event for event in self._events if event.scan_id != scan_id]
+
+    def work(self, budget: float) -> list[Event]:
+        """Advance the sessions for about `budget` seconds in all; returns what happened."""
+        for scan_id in list(self._open):
+            try:
+                self._advance(scan_id, budget / len(self._open))
+            except (UdvdError, MemoryError, OSError, RuntimeError, ValueError) as error:
+                log.exception("scan %s failed", scan_id)
+                self._fail(scan_id, f"{type(error).__name__}: {error}")
+        events, self._events = self._events, []
+        return events
+
+    def close(self) -> None:
+        """End all sessions."""
+        for scan_id in list(self._open):
+            self.abort(scan_id)
+
+    def _advance(self, scan_id: str, budget: float) -> None:
+        entry = self._open[scan_id]
+        session = entry.session
+        blocks = session.advance(budget)
+        self._events += [_block(session.spec, denoised) for denoised in blocks]
+        now = self._clock()
+        if blocks or now - entry.reported >= STATUS_S:
+            entry.reported = now
+            self._events.append(_status(session))
+        if session.done:
+            self._events.append(_finished(session))
+            session.close()
+            del self._open[scan_id]
+        elif self._checkpoints is not None and now - entry.saved >= CHECKPOINT_S and session.received:
+            entry.saved = now
+            session.save(str(self._checkpoints / f"{scan_id}.safetensors"))
+
+    def _fail(self, scan_id: str, reason: str) -> None:
+        self.abort(scan_id)
+        self._events.append(Failed(scan_id, reason))
+
+
+def _block(spec: ScanSpec, denoised: Denoised) -> Block:
+    spectra = denoised.data.sum(1) if spec.training.frames else denoised.data
+    maps = map_values(spectra, spec.energy, spec.maps)
+    return Block(spec.scan_id, denoised.start, denoised.data, maps, denoised.final, denoised.step)
+
+
+def _status(session: Session) -> Status:
+    model = session.model
+    return Status(
+        session.spec.scan_id,
+        session.received,
+        session.denoised,
+        session.final,
+        model.steps,
+        model.loss,
+        model.held_out,
+        model.device,
+        model.name,
+        session.note,
+    )
+
+
+def _finished(session: Session) -> Finished:
+    received, final = session.received, session.final
+    note = session.note
+    if final < received:
+        budget = session.spec.training.budget_s
+        late = f"the time budget of {budget:g} s was used up: {final} of {received} frames are final"
+        note = f"{late}; {note}" if note else late
+    return Finished(session.spec.scan_id, received, final, session.model.steps, session.provenance(), note)
+
+
+def require(scan_ids: typing.Container[str], scan_id: str) -> None:
+    """Refuse to work on a scan that is not open.
+
+    Raises
+    ------
+    EngineError
+        When `scan_id` is unknown.
+    """
+    if scan_id not in scan_ids:
+        raise EngineError(f"scan {scan_id!r} is not open; open it before its first frame")

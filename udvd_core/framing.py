@@ -1,0 +1,89 @@
+"""Which frames belong together: scan positions, their neighbours and the groups a network sees.
+
+A frame is one detector image ``(q, E)`` at one scan position; a spectrum is a frame with one
+detector row. Positions are numbered in scan order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy
+import numpy.typing
+
+Index = numpy.typing.NDArray[numpy.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pattern:
+    """Neighbours of a position and how the network groups them (paper, figures 1 and S1).
+
+    Attributes
+    ----------
+    offsets : tuple of (dy, dx)
+        The frames that are seen, the centre ``(0, 0)`` among them.
+    groups : tuple of (int, int, int)
+        Triplets of indices into `offsets` that enter the first U-Net together.
+    """
+
+    offsets: tuple[tuple[int, int], ...]
+    groups: tuple[tuple[int, int, int], ...]
+
+    @property
+    def centre(self) -> int:
+        """Index of the centre frame in `offsets`."""
+        return self.offsets.index((0, 0))
+
+
+GRID = Pattern(
+    tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)),
+    ((0, 4, 8), (1, 4, 7), (2, 4, 6), (3, 4, 5)),
+)
+"""Nine frames around a position of a spectrum image, four groups through the centre."""
+
+LINE = Pattern(tuple((0, dx) for dx in (-2, -1, 0, 1, 2)), ((0, 1, 2), (1, 2, 3), (2, 3, 4)))
+"""Five consecutive frames of a movie, time series or line scan, three overlapping triplets."""
+
+
+def pattern_for(scan_shape: tuple[int, ...]) -> Pattern:
+    """`GRID` for scans with two axes or more, `LINE` for one, a single row or a single column."""
+    return GRID if len(scan_shape) > 1 and min(scan_shape[-2:]) > 1 else LINE
+
+
+def neighbour_table(scan_shape: tuple[int, ...], pattern: Pattern) -> Index:
+    """Frame number of every neighbour of every position.
+
+    Parameters
+    ----------
+    scan_shape : tuple of int
+        ``(n,)``, ``(y, x)`` or ``(t, y, x)``. Frames of different t are no neighbours in a `GRID`.
+    pattern : Pattern
+        Which neighbours.
+
+    Returns
+    -------
+    array, shape (positions, neighbours), int64
+        -1 where the neighbour lies outside the scan.
+    """
+    count = math.prod(scan_shape)
+    if pattern is LINE:
+        line = max(scan_shape[-2:]) if len(scan_shape) > 1 else scan_shape[0]
+        rows, columns = count // line, line
+    else:
+        rows, columns = scan_shape[-2:]
+    pages = count // (rows * columns)
+    page, y, x = numpy.meshgrid(*(numpy.arange(n) for n in (pages, rows, columns)), indexing="ij")
+    table = numpy.empty((count, len(pattern.offsets)), numpy.int64)
+    for k, (dy, dx) in enumerate(pattern.offsets):
+        inside = (y + dy >= 0) & (y + dy < rows) & (x + dx >= 0) & (x + dx < columns)
+        table[:, k] = numpy.where(inside, (page * rows + y + dy) * columns + x + dx, -1).ravel()
+    return table
+
+
+def runs(numbers: Index) -> list[tuple[int, int]]:
+    """Split increasing frame numbers into ``(start, stop)`` runs without gaps."""
+    if not numbers.size:
+        return []
+    breaks = numpy.flatnonzero(numpy.diff(numbers) != 1) + 1
+    return [(int(part[0]), int(part[-1]) + 1) for part in numpy.split(numbers, breaks)]

@@ -1,0 +1,71 @@
+"""What a session asks of a denoising model, and the plainest one: none."""
+
+from __future__ import annotations
+
+import typing
+
+import numpy
+import numpy.typing
+
+from udvd_core.buffer import FrameBuffer
+
+Array = numpy.typing.NDArray[numpy.float32]
+Index = numpy.typing.NDArray[numpy.int64]
+
+
+class Model(typing.Protocol):
+    """Learns from the frames in a buffer and denoises them; no threads, no clock."""
+
+    name: str
+    device: str
+    steps: int
+    loss: float
+    held_out: float
+    settled: bool
+    """Whether further learning is not expected to help."""
+    neighbours: Index
+    """Shape (frames, neighbours): numbers of the frames that each frame is denoised with, -1 for none."""
+    batch: int
+    """Frames that are best denoised at once."""
+
+    def learn(self) -> None:
+        """One step of learning on the frames received so far."""
+        ...
+
+    def denoise(self, numbers: Index) -> Array:
+        """Denoised frames of these numbers, shape (n, q, E), counts, never NaN."""
+        ...
+
+    def save(self, path: str) -> None:
+        """Write a checkpoint from which `open_model` of the same scan goes on."""
+        ...
+
+    def provenance(self) -> dict[str, typing.Any]:
+        """What made the result: model, width, hidden set, weights hash, steps; values for JSON."""
+        ...
+
+
+class RawModel:
+    """Gives back what was recorded, for comparison; needs no torch."""
+
+    name, device, steps, settled = "raw", "none", 0, True
+    loss = held_out = float("nan")
+    batch = 4096
+
+    def __init__(self, buffer: FrameBuffer) -> None:
+        self._buffer = buffer
+        self.neighbours: Index = numpy.arange(len(buffer.received))[:, None]
+
+    def learn(self) -> None:
+        """Nothing to learn."""
+
+    def denoise(self, numbers: Index) -> Array:
+        """Return the recorded frames, shape (n, q, E); pixels that are not finite become 0."""
+        return numpy.nan_to_num(self._buffer.frames(numbers), nan=0.0, posinf=0.0, neginf=0.0)
+
+    def save(self, path: str) -> None:
+        """Nothing to save."""
+
+    def provenance(self) -> dict[str, typing.Any]:
+        """Only the name."""
+        return {"model": self.name}

@@ -1,0 +1,258 @@
+"""One scan from its first frame to its final result: the heart, without threads or I/O.
+
+``push`` frames as they come, ``advance`` again and again, ``finish`` when no more will come.
+`advance` spends its time on, in this order: frames that just came or whose neighbours just came;
+once a second the results that have aged most; learning. After `finish` it learns for as long as
+the budget leaves room for one last pass over all frames, then makes that pass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+import typing
+
+import numpy
+import numpy.typing
+
+from udvd_core.buffer import FrameBuffer
+from udvd_core.framing import runs
+from udvd_core.model import Model, RawModel
+from udvd_core.settings import ScanSpec
+
+Array = numpy.typing.NDArray[numpy.float32]
+Index = numpy.typing.NDArray[numpy.int64]
+
+RESERVE = 1.4
+"""The last pass gets this much more time than it is expected to take."""
+
+AIM = 0.8
+"""The last pass aims to end at this part of the budget; what is left absorbs a busy machine."""
+
+REFRESH_SHARE = 0.3
+"""Largest part of the time during a scan that goes into denoising anew what was denoised before."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Denoised:
+    """Frames `start` and following, shape (n, E) or (n, q, E), counts; will they be sent again, their steps."""
+
+    start: int
+    data: Array
+    final: bool
+    step: int
+
+
+class Session:
+    """Denoise one scan while it arrives.
+
+    Parameters
+    ----------
+    spec : ScanSpec
+        The scan and how to denoise it.
+    resume : str or None
+        Checkpoint of an earlier session of the same scan.
+    clock : callable
+        Seconds; for tests.
+
+    Raises
+    ------
+    EngineError
+        When the device is not there.
+    WeightsError
+        When the weights cannot be used.
+    """
+
+    def __init__(
+        self, spec: ScanSpec, resume: str | None = None, clock: typing.Callable[[], float] = time.monotonic
+    ) -> None:
+        self.spec = spec
+        self._clock = clock
+        q, channels = spec.frame_shape
+        self._sums_rows = not spec.training.frames and q > 1
+        shape = (1, channels) if self._sums_rows else (q, channels)
+        self._buffer = FrameBuffer(spec.count, shape, spec.training.memory_bytes)
+        self.model = _model(spec, self._buffer, resume)
+        self._shown = numpy.full(spec.count, -1, numpy.int64)
+        self._fresh = numpy.zeros(spec.count, bool)
+        self._final = numpy.zeros(spec.count, bool)
+        self._aim = self._deadline = math.inf
+        self._closing = False
+        self._rate = math.nan
+        self._spent = self._spent_again = self._refreshed = 0.0
+        self._bad_pixels = 0
+
+    @property
+    def finishing(self) -> bool:
+        """Whether `finish` was called."""
+        return math.isfinite(self._deadline)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do: all frames are final, or the budget is used up."""
+        received = self._buffer.received
+        late = self._closing and self._clock() >= self._deadline
+        return self.finishing and (late or bool(self._final[received].all()))
+
+    @property
+    def resting(self) -> bool:
+        """Whether there is nothing useful to do until more frames come."""
+        learned = self.model.settled or not self.received
+        return not self.finishing and learned and not self._fresh.any()
+
+    @property
+    def received(self) -> int:
+        """Frames received."""
+        return int(self._buffer.received.sum())
+
+    @property
+    def denoised(self) -> int:
+        """Frames denoised at least once."""
+        return int((self._shown >= 0).sum())
+
+    @property
+    def final(self) -> int:
+        """Frames whose final result was given out."""
+        return int(self._final.sum())
+
+    @property
+    def note(self) -> str:
+        """What the user should know about the data, empty if nothing."""
+        return f"{self._bad_pixels} pixels were not finite and were left out" if self._bad_pixels else ""
+
+    def push(self, start: int, frames: Array) -> int:
+        """Take frames `start` and following, shape (n, q, E), counts; twice does no harm.
+
+        Returns
+        -------
+        int
+            How many of them were new.
+
+        Raises
+        ------
+        InputError
+            When the shape is wrong or a frame lies beyond the scan.
+        """
+        if self._sums_rows and frames.ndim == 3:
+            frames = frames.sum(1, keepdims=True, dtype=numpy.float32)
+        before = self._buffer.received[start : start + len(frames)].copy()
+        new = self._buffer.put(start, frames)
+        self._bad_pixels += int((~numpy.isfinite(frames[~before])).sum())
+        added = start + numpy.flatnonzero(~before)
+        self._fresh[added] = True
+        around = self.model.neighbours[added]
+        around = around[around >= 0]
+        self._fresh[around[self._buffer.received[around]]] = True
+        return new
+
+    def finish(self) -> None:
+        """No more frames will come; `done` will be true within the budget from now on."""
+        if not self.finishing:
+            self._aim = self._clock() + AIM * self.spec.training.budget_s
+            self._deadline = self._clock() + 0.97 * self.spec.training.budget_s
+
+    def advance(self, budget: float) -> list[Denoised]:
+        """Work for about `budget` seconds, at least one piece of work.
+
+        Returns
+        -------
+        list of Denoised
+            What was denoised, oldest first. Frames that are final do not come again.
+        """
+        end = self._clock() + budget
+        result: list[Denoised] = []
+        while self.received and not self.done and not self.resting:
+            begin = self._clock()
+            result += self._work()
+            self._spent += self._clock() - begin
+            if self._clock() >= end:
+                break
+        return result
+
+    def save(self, path: str) -> None:
+        """Write a checkpoint for `resume`."""
+        self.model.save(path)
+
+    def provenance(self) -> dict[str, typing.Any]:
+        """What made the result and how far it got, values for JSON."""
+        return {
+            **self.model.provenance(),
+            "settings": dataclasses.asdict(self.spec.training),
+            "summed_over_q": self._sums_rows,
+            "frames": self.spec.count,
+            "frames_received": self.received,
+            "frames_final": self.final,
+        }
+
+    def close(self) -> None:
+        """Free the frames."""
+        self._buffer.close()
+
+    def _work(self) -> list[Denoised]:
+        """One piece of work, the most urgent."""
+        if self.finishing:
+            if self._closing or self._must_close():
+                self._closing = True
+                return self._last_batch()
+        elif self._fresh.any():
+            return self._denoise(numpy.flatnonzero(self._fresh)[: self.model.batch], final=False)
+        elif self._refresh_due():
+            return self._refresh()
+        self.model.learn()
+        return []
+
+    def _must_close(self) -> bool:
+        """Whether the last pass has to begin now; measures the speed first if it is not known."""
+        if math.isnan(self._rate):
+            self._denoise(numpy.flatnonzero(self._buffer.received)[: self.model.batch], final=False)
+        left = self.received - self.final
+        return self.model.settled or self._clock() + RESERVE * left / self._rate >= self._aim
+
+    def _last_batch(self) -> list[Denoised]:
+        """Make the frames final that were denoised longest ago or never."""
+        left = numpy.flatnonzero(self._buffer.received & ~self._final)
+        oldest = left[numpy.argsort(self._shown[left], kind="stable")[: self.model.batch]]
+        return self._denoise(numpy.sort(oldest), final=True)
+
+    def _refresh_due(self) -> bool:
+        """Whether shown results are old and denoising them anew has not had its share of the time."""
+        if self._clock() - self._refreshed < self.spec.training.preview_s / 4 or self.model.settled:
+            return False
+        behind = bool((self._shown[self._buffer.received] < self.model.steps).any())
+        return behind and self._spent_again <= REFRESH_SHARE * self._spent
+
+    def _refresh(self) -> list[Denoised]:
+        """Denoise anew the frames that were denoised longest ago."""
+        self._refreshed = begin = self._clock()
+        known = numpy.flatnonzero(self._buffer.received)
+        oldest = known[numpy.argsort(self._shown[known], kind="stable")[: self.model.batch]]
+        result = self._denoise(numpy.sort(oldest), final=False)
+        self._spent_again += self._clock() - begin
+        return result
+
+    def _denoise(self, numbers: Index, final: bool) -> list[Denoised]:
+        """Denoise some frames and keep account of it."""
+        begin = self._clock()
+        data = self.model.denoise(numbers)
+        rate = numbers.size / max(self._clock() - begin, 1e-6)
+        self._rate = rate if math.isnan(self._rate) else 0.7 * self._rate + 0.3 * rate
+        self._shown[numbers] = self.model.steps
+        self._fresh[numbers] = False
+        self._final[numbers] |= final
+        if not self.spec.training.frames:
+            data = data.sum(1)
+        result, at = [], 0
+        for start, stop in runs(numbers):
+            result.append(Denoised(start, data[at : at + stop - start], final, self.model.steps))
+            at += stop - start
+        return result
+
+
+def _model(spec: ScanSpec, buffer: FrameBuffer, resume: str | None) -> Model:
+    """The model that the settings name; torch is imported only for a network."""
+    if spec.training.model == "raw":
+        return RawModel(buffer)
+    from udvd_core.udvd import UdvdModel
+
+    return UdvdModel(spec, buffer, resume)

@@ -1,0 +1,172 @@
+"""What a user can choose, as frozen values that travel as plain dictionaries."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+from udvd_core.axes import Axis
+from udvd_core.errors import SettingsError
+
+
+@dataclasses.dataclass(frozen=True)
+class MapWindow:
+    """One map: the counts in a window of energy loss, with or without a background fit.
+
+    Attributes
+    ----------
+    name : str
+        What the map is called, for example ``"B K"``.
+    signal : (float, float)
+        Window that is summed, eV.
+    background : (float, float) or None
+        Window where a power law is fitted and extrapolated, eV; None sums plainly.
+    """
+
+    name: str
+    signal: tuple[float, float]
+    background: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        for label, window in (("signal", self.signal), ("background", self.background)):
+            if window is not None and not window[0] < window[1]:
+                raise SettingsError(f"{label} window of map {self.name!r} is {window}; want (low, high) in eV")
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How one scan is denoised.
+
+    Attributes
+    ----------
+    model : str
+        ``"udvd"`` or ``"raw"`` (no denoising, for comparison).
+    width : int or None
+        Channels of the network; None takes the paper's 48 on CUDA and a narrow one on a CPU.
+    hidden : (int, int) or None
+        Hidden radius along q and E, pixels; None hides 1 x 1, and 0 x 1 for spectra.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:n"``.
+    frames : bool
+        Denoise whole frames ``(q, E)`` and return them; else spectra summed over q.
+    learning_rate : float
+        Adam's step size.
+    budget_s : float
+        Seconds from the last frame to the final result.
+    preview_s : float
+        Seconds between refreshes of what was denoised already.
+    memory_bytes : int
+        Frames beyond this are kept on disk.
+    weights : str or None
+        File with weights to start from.
+    seed : int
+        Seed of initial weights, held-out pixels and batches.
+    """
+
+    model: str = "udvd"
+    width: int | None = None
+    hidden: tuple[int, int] | None = None
+    device: str = "auto"
+    frames: bool = False
+    learning_rate: float = 2e-3
+    budget_s: float = 10.0
+    preview_s: float = 1.0
+    memory_bytes: int = 4 << 30
+    weights: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.model not in ("udvd", "raw"):
+            raise SettingsError(f"model {self.model!r} is not available; this version has 'udvd' and 'raw'")
+        if self.width is not None and (self.width < 2 or self.width % 2):
+            raise SettingsError(f"network width is {self.width}; want an even number of at least 2")
+        if self.hidden is not None and min(self.hidden) < 0:
+            raise SettingsError(f"hidden radius is {self.hidden}; want two numbers of at least 0")
+        if not self.budget_s >= 0:
+            raise SettingsError(f"time budget is {self.budget_s} s; want 0 or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class ScanSpec:
+    """All that is known of a scan before its first frame.
+
+    Attributes
+    ----------
+    scan_id : str
+        Unique name of the scan.
+    scan_shape : tuple of int
+        Positions: ``(n,)`` for a line scan or a sequence, ``(y, x)``, or ``(t, y, x)`` for repeated scans.
+    frame_shape : (int, int)
+        Detector rows and channels ``(q, E)``; q is 1 for spectra.
+    energy : Axis
+        The energy-loss axis, eV, size E.
+    """
+
+    scan_id: str
+    scan_shape: tuple[int, ...]
+    frame_shape: tuple[int, int]
+    energy: Axis
+    maps: tuple[MapWindow, ...] = ()
+    training: Training = Training()
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.scan_shape) <= 3 or min(self.scan_shape, default=0) < 1:
+            raise SettingsError(f"scan shape is {self.scan_shape}; want 1 to 3 axes of at least one position")
+        if len(self.frame_shape) != 2 or min(self.frame_shape) < 1:
+            raise SettingsError(f"frame shape is {self.frame_shape}; want (q, E), both at least 1")
+        if self.energy.size != self.frame_shape[1]:
+            raise SettingsError(
+                f"energy axis has {self.energy.size} channels and frames have {self.frame_shape[1]}; want the same"
+            )
+
+    @property
+    def count(self) -> int:
+        """Number of frames of the whole scan."""
+        count = 1
+        for size in self.scan_shape:
+            count *= size
+        return count
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of one denoised frame: ``(E,)``, or ``(q, E)`` where frames were asked for."""
+        return self.frame_shape if self.training.frames else self.frame_shape[1:]
+
+    def to_dict(self) -> dict[str, typing.Any]:
+        """Plain dictionary for JSON; `from_dict` is its inverse."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(values: typing.Mapping[str, typing.Any]) -> ScanSpec:
+        """Rebuild a specification; unknown keys are refused.
+
+        Raises
+        ------
+        SettingsError
+            When a key is unknown or a value is out of range.
+        """
+        try:
+            maps = tuple(
+                MapWindow(m["name"], _pair(m["signal"]), _pair(m["background"]) if m["background"] else None)
+                for m in values["maps"]
+            )
+            training = dict(values["training"])
+            if training.get("hidden") is not None:
+                training["hidden"] = tuple(training["hidden"])
+            return ScanSpec(
+                **{
+                    **values,
+                    "scan_shape": tuple(values["scan_shape"]),
+                    "frame_shape": tuple(values["frame_shape"]),
+                    "energy": Axis(**values["energy"]),
+                    "maps": maps,
+                    "training": Training(**training),
+                }
+            )
+        except (TypeError, KeyError) as error:
+            raise SettingsError(f"scan specification cannot be read: {error}; was it made by another version?") from None
+
+
+def _pair(values: typing.Sequence[float]) -> tuple[float, float]:
+    low, high = values
+    return (low, high)
