@@ -11,21 +11,29 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-# Swift's loader itself, on every plug-in it finds. The simulated microscope that comes with it starts threads that
-# only the whole application ends, so this process leaves without waiting for them.
+# Swift's loader itself, in an application without windows. The simulated microscope, which it loads too, starts
+# threads that only closing the whole application ends, so this process leaves without waiting for them.
 LOADER = """
-import logging, os, sys, tempfile
+import logging, os, pathlib, sys, traceback
 logger = logging.getLogger("loader_progress")
 logger.setLevel(logging.INFO)
 logger.addHandler(logging.StreamHandler(sys.stdout))
-from nion.swift import Facade
-from nion.swift.model import PlugInManager
-Facade.initialize()
-PlugInManager.load_plug_ins(os.getcwd(), os.getcwd(), None)
-import nionswift_plugin.udvd_live, udvd_core
-print(*sorted(p.name for p in __import__("pathlib").Path(nionswift_plugin.udvd_live.__file__).parent.iterdir()))
-print("plug-in from", nionswift_plugin.udvd_live.__file__)
-print("core from", udvd_core.__file__)
+try:
+    from nion.swift import Facade
+    from nion.swift.model import PlugInManager
+    from nion.swift.test import TestContext
+    Facade.initialize()
+    application = TestContext.TestSetup()
+    PlugInManager.load_plug_ins(os.getcwd(), os.getcwd(), None)
+    import nionswift_plugin.udvd_live, udvd_core
+    plug_in = pathlib.Path(nionswift_plugin.udvd_live.__file__).parent
+    print("plug-in from", plug_in, *(path.name for path in plug_in.iterdir()))
+    print("core from", udvd_core.__file__)
+    PlugInManager.unload_plug_ins()
+except BaseException:
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(1)
 sys.stdout.flush()
 os._exit(0)
 """

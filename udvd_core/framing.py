@@ -87,3 +87,31 @@ def runs(numbers: Index) -> list[tuple[int, int]]:
         return []
     breaks = numpy.flatnonzero(numpy.diff(numbers) != 1) + 1
     return [(int(part[0]), int(part[-1]) + 1) for part in numpy.split(numbers, breaks)]
+
+
+def rectangles(start: int, stop: int, shape: tuple[int, ...]) -> list[tuple[int, int, tuple[slice, ...]]]:
+    """Split frames `start` to `stop` of a scan into boxes of positions.
+
+    Returns
+    -------
+    list of (int, int, tuple of slice)
+        First and last frame number of each box, in order, and its slices along every scan axis;
+        every slice has a start and a stop.
+    """
+    if len(shape) == 1:
+        return [(start, stop, (slice(start, stop),))]
+    size = math.prod(shape[1:])
+    result: list[tuple[int, int, tuple[slice, ...]]] = []
+    while start < stop:
+        page, offset = divmod(start, size)
+        pages = (stop - start) // size
+        if offset == 0 and pages:
+            end = start + pages * size
+            whole = tuple(slice(0, n) for n in shape[1:])
+            result.append((start, end, (slice(page, page + pages), *whole)))
+        else:
+            end = min(stop, (page + 1) * size)
+            inner = rectangles(offset, offset + end - start, shape[1:])
+            result += [(page * size + a, page * size + b, (slice(page, page + 1), *s)) for a, b, s in inner]
+        start = end
+    return result

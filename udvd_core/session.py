@@ -1,9 +1,10 @@
 """One scan from its first frame to its final result: the heart, without threads or I/O.
 
 ``push`` frames as they come, ``advance`` again and again, ``finish`` when no more will come.
-`advance` spends its time on, in this order: frames that just came or whose neighbours just came;
-once a second the results that have aged most; learning. After `finish` it learns for as long as
-the budget leaves room for one last pass over all frames, then makes that pass.
+`advance` spends its time on, in this order: frames that just came; frames whose neighbours came
+since, then those denoised longest ago; learning. Each of the first two has a largest share of the
+time, so that learning goes on however fast the scan. After `finish` it learns for as long as the
+budget leaves room for one last pass over all frames, then makes that pass.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ RESERVE = 1.4
 AIM = 0.8
 """The last pass aims to end at this part of the budget; what is left absorbs a busy machine."""
 
-REFRESH_SHARE = 0.3
-"""Largest part of the time during a scan that goes into denoising anew what was denoised before."""
+FRESH_SHARE, REFRESH_SHARE = 0.5, 0.25
+"""Largest parts of the time during a scan for denoising new frames, and for denoising frames anew."""
+
+NEVER, OUTDATED = -2, -1
+"""In place of the training step: frames not denoised yet; denoised before one of their neighbours came."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +78,13 @@ class Session:
         shape = (1, channels) if self._sums_rows else (q, channels)
         self._buffer = FrameBuffer(spec.count, shape, spec.training.memory_bytes)
         self.model = _model(spec, self._buffer, resume)
-        self._shown = numpy.full(spec.count, -1, numpy.int64)
-        self._fresh = numpy.zeros(spec.count, bool)
+        self._shown = numpy.full(spec.count, NEVER, numpy.int64)
         self._final = numpy.zeros(spec.count, bool)
         self._aim = self._deadline = math.inf
-        self._closing = False
+        self._closing = self._live = False
         self._rate = math.nan
-        self._spent = self._spent_again = self._refreshed = 0.0
+        self._refreshed = 0.0
+        self._spent = {"all": 0.0, "fresh": 0.0, "again": 0.0}
         self._bad_pixels = 0
 
     @property
@@ -99,7 +103,7 @@ class Session:
     def resting(self) -> bool:
         """Whether there is nothing useful to do until more frames come."""
         learned = self.model.settled or not self.received
-        return not self.finishing and learned and not self._fresh.any()
+        return not self.finishing and learned and not self._waiting(OUTDATED).size
 
     @property
     def received(self) -> int:
@@ -109,7 +113,7 @@ class Session:
     @property
     def denoised(self) -> int:
         """Frames denoised at least once."""
-        return int((self._shown >= 0).sum())
+        return int((self._shown > NEVER).sum())
 
     @property
     def final(self) -> int:
@@ -140,10 +144,9 @@ class Session:
         new = self._buffer.put(start, frames)
         self._bad_pixels += int((~numpy.isfinite(frames[~before])).sum())
         added = start + numpy.flatnonzero(~before)
-        self._fresh[added] = True
         around = self.model.neighbours[added]
         around = around[around >= 0]
-        self._fresh[around[self._buffer.received[around]]] = True
+        self._shown[around] = numpy.minimum(self._shown[around], OUTDATED)
         return new
 
     def finish(self) -> None:
@@ -165,7 +168,7 @@ class Session:
         while self.received and not self.done and not self.resting:
             begin = self._clock()
             result += self._work()
-            self._spent += self._clock() - begin
+            self._spent["all"] += self._clock() - begin
             if self._clock() >= end:
                 break
         return result
@@ -195,12 +198,20 @@ class Session:
             if self._closing or self._must_close():
                 self._closing = True
                 return self._last_batch()
-        elif self._fresh.any():
-            return self._denoise(numpy.flatnonzero(self._fresh)[: self.model.batch], final=False)
+            if self._live and (never := self._waiting(NEVER)).size:
+                return self._denoise(never[: self.model.batch], final=False)
+        elif (fresh := self._waiting(NEVER)).size and self._spent["fresh"] <= FRESH_SHARE * self._spent["all"]:
+            self._live = True
+            return self._denoise_timed(fresh[: self.model.batch], "fresh")
         elif self._refresh_due():
-            return self._refresh()
+            self._refreshed = self._clock()
+            return self._denoise_timed(self._oldest(numpy.flatnonzero(self._buffer.received)), "again")
         self.model.learn()
         return []
+
+    def _waiting(self, age: int) -> Index:
+        """Frames received whose result is of this age or older."""
+        return numpy.flatnonzero(self._buffer.received & (self._shown <= age))
 
     def _must_close(self) -> bool:
         """Whether the last pass has to begin now; measures the speed first if it is not known."""
@@ -210,25 +221,27 @@ class Session:
         return self.model.settled or self._clock() + RESERVE * left / self._rate >= self._aim
 
     def _last_batch(self) -> list[Denoised]:
-        """Make the frames final that were denoised longest ago or never."""
-        left = numpy.flatnonzero(self._buffer.received & ~self._final)
-        oldest = left[numpy.argsort(self._shown[left], kind="stable")[: self.model.batch]]
-        return self._denoise(numpy.sort(oldest), final=True)
+        """Make frames final."""
+        return self._denoise(self._oldest(numpy.flatnonzero(self._buffer.received & ~self._final)), final=True)
+
+    def _oldest(self, numbers: Index) -> Index:
+        """One batch of these frames: those denoised longest ago or never, in scan order."""
+        return numpy.sort(numbers[numpy.argsort(self._shown[numbers], kind="stable")[: self.model.batch]])
 
     def _refresh_due(self) -> bool:
         """Whether shown results are old and denoising them anew has not had its share of the time."""
-        if self._clock() - self._refreshed < self.spec.training.preview_s / 4 or self.model.settled:
+        known = self._buffer.received
+        outdated = bool((self._shown[known] == OUTDATED).any())
+        if not outdated and (self.model.settled or self._clock() - self._refreshed < self.spec.training.preview_s / 4):
             return False
-        behind = bool((self._shown[self._buffer.received] < self.model.steps).any())
-        return behind and self._spent_again <= REFRESH_SHARE * self._spent
+        behind = outdated or bool((self._shown[known] < self.model.steps).any())
+        return behind and self._spent["again"] <= REFRESH_SHARE * self._spent["all"]
 
-    def _refresh(self) -> list[Denoised]:
-        """Denoise anew the frames that were denoised longest ago."""
-        self._refreshed = begin = self._clock()
-        known = numpy.flatnonzero(self._buffer.received)
-        oldest = known[numpy.argsort(self._shown[known], kind="stable")[: self.model.batch]]
-        result = self._denoise(numpy.sort(oldest), final=False)
-        self._spent_again += self._clock() - begin
+    def _denoise_timed(self, numbers: Index, account: str) -> list[Denoised]:
+        """Denoise some frames, to be sent again, and book the time."""
+        begin = self._clock()
+        result = self._denoise(numbers, final=False)
+        self._spent[account] += self._clock() - begin
         return result
 
     def _denoise(self, numbers: Index, final: bool) -> list[Denoised]:
@@ -238,7 +251,6 @@ class Session:
         rate = numbers.size / max(self._clock() - begin, 1e-6)
         self._rate = rate if math.isnan(self._rate) else 0.7 * self._rate + 0.3 * rate
         self._shown[numbers] = self.model.steps
-        self._fresh[numbers] = False
         self._final[numbers] |= final
         if not self.spec.training.frames:
             data = data.sum(1)

@@ -1,6 +1,5 @@
 """The command line: what it writes, and that every mistake is one line and exit code 2."""
 
-import importlib.util
 import io
 import json
 import os
@@ -21,10 +20,6 @@ from udvd_core.metrics import psnr
 
 Y, X, Q = Axis(3, 0.0, 0.1, "nm", "y"), Axis(4, 1.0, 0.1, "nm", "x"), Axis(2, 0.0, 0.5, "mrad", "q")
 E = Axis(16, 100.0, 0.8, "eV", "E")
-
-needs_engine = pytest.mark.skipif(
-    importlib.util.find_spec("udvd_core.engine.inline") is None, reason="no inline engine yet"
-)
 
 
 def run(capsys, *arguments) -> tuple[int, str, str]:
@@ -350,17 +345,18 @@ def test_progress_is_drawn_on_a_terminal_only():
 # --- with the real engine
 
 
-@needs_engine
-def test_raw_through_the_inline_engine(tmp_path, capsys):
+@pytest.mark.parametrize("engine", ["inline", "local"])
+def test_raw_through_a_real_engine(tmp_path, capsys, engine):
+    if engine == "local":
+        pytest.importorskip("torch")
     scan = write(tmp_path / "in.nhdf", Y, X, Q, E)
-    options = ["--model", "raw", "--budget", "5", "--json"]
+    options = ["--model", "raw", "--budget", "5", "--json", "--engine", engine]
     code, out, err = run(capsys, "denoise", tmp_path / "in.nhdf", "--output", tmp_path / "out.nhdf", *options)
     assert (code, err) == (0, "")
     assert json.loads(out.splitlines()[-1])["final"] == 12
     numpy.testing.assert_allclose(read_scan(tmp_path / "out.nhdf").data, scan.data.sum(axis=2))
 
 
-@needs_engine
 def test_denoising_helps(tmp_path, capsys):
     pytest.importorskip("torch")
     files = ["--output", tmp_path / "a.npy", "--truth", tmp_path / "t.npy"]
@@ -372,7 +368,6 @@ def test_denoising_helps(tmp_path, capsys):
     assert psnr(result, truth) > psnr(raw, truth) + 3
 
 
-@needs_engine
 @pytest.mark.skipif("UDVD_MEASURED_DATA" not in os.environ, reason="UDVD_MEASURED_DATA names no folder")
 def test_measured_scan(tmp_path, capsys):
     path = pathlib.Path(os.environ["UDVD_MEASURED_DATA"]) / "oxide_interface_TiOMnLa_si_6x49.npz"

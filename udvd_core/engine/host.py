@@ -47,13 +47,11 @@ class Host:
         threading.Thread(target=self._read, name="udvd-orders", daemon=True).start()
         threading.Thread(target=self._beat, name="udvd-beat", daemon=True).start()
         self._sender.send("hello", pid=os.getpid(), version=udvd_core.__version__, torch=_warm_up())
-        threads = 0
         while True:
             for message in self._orders_now(wait=self._service.idle):
                 if message["kind"] == "end":
                     return
                 self._obey(message)
-            threads = _use_threads(threads, everything=self._service.finishing)
             for event in self._service.work(SLICE_S):
                 wire.send_event(self._sender, event)
 
@@ -106,16 +104,9 @@ def _warm_up() -> str:
 
     import udvd_core.udvd  # noqa: F401
 
+    # one core for Swift, after the scan too: threads that wait for each other on a busy machine stand still
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
     return str(torch.__version__)
-
-
-def _use_threads(current: int, everything: bool) -> int:
-    """Leave one core to Swift while a scan runs; returns the number of threads in use."""
-    wanted = max(1, (os.cpu_count() or 1) - (0 if everything else 1))
-    torch = sys.modules.get("torch")
-    if torch is not None and wanted != current:
-        torch.set_num_threads(wanted)
-    return wanted
 
 
 def main() -> None:

@@ -54,11 +54,6 @@ class Service:
         self._events: list[Event] = []
 
     @property
-    def finishing(self) -> bool:
-        """Whether every open scan has all its frames, so that no scan needs the machine."""
-        return bool(self._open) and all(o.session.finishing for o in self._open.values())
-
-    @property
     def idle(self) -> bool:
         """Whether `work` has nothing to do until more frames come."""
         return not self._events and all(o.session.resting for o in self._open.values())

@@ -1,0 +1,198 @@
+"""The companion of one open project: a follower, an engine, and a job for each scan.
+
+It lives as long as the document model. Swift's windows only give it time: each calls `tick` a few
+times a second on the main thread.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import pathlib
+import time
+import typing
+import weakref
+
+from nion.swift.model import DataItem
+
+from udvd_core.engine.local import LocalEngine
+from udvd_core.engine.protocol import Engine
+from udvd_core.errors import UdvdError
+from udvd_core.settings import Training
+
+from . import preferences, scan_item
+from .follower import Follower
+from .job import Job, Phase
+from .preferences import Preferences
+from .recording import Recording
+
+log = logging.getLogger(__name__)
+
+KEPT_JOBS = 20
+
+EngineFactory = typing.Callable[[Preferences], Engine]
+
+
+def local_engine(chosen: Preferences) -> Engine:
+    """The engine in a child process, with the interpreter of the settings."""
+    return LocalEngine(chosen.python)
+
+
+class Companion:
+    """Follows, denoises and writes for one document model.
+
+    Parameters
+    ----------
+    document_model : DocumentModel
+        Swift's.
+    settings : path
+        File with the preferences.
+    make_engine : callable
+        Makes the engine; it runs from then on, so that it is warm before the first scan.
+    clock : callable
+        Seconds.
+    exact : bool
+        Whether to use the exact tap where Swift has one.
+    """
+
+    def __init__(
+        self,
+        document_model: typing.Any,
+        settings: pathlib.Path,
+        make_engine: EngineFactory = local_engine,
+        clock: typing.Callable[[], float] = time.monotonic,
+        exact: bool = True,
+    ) -> None:
+        self.preferences = preferences.load(settings)
+        self.jobs: list[Job] = []
+        self.ignored = ""
+        """The last live item that was not followed since the last scan, and why."""
+        self.trouble = ""
+        """Why there is no engine; empty while there is one."""
+        self._settings = settings
+        self._document_model = document_model
+        self._make_engine = make_engine
+        self._clock = clock
+        self._engine: Engine | None = None
+        self._closed = False
+        self._follower = Follower(document_model, self, exact)
+        self._closing_listener = document_model.about_to_close_event.listen(self.close)
+        if self.preferences.follow:
+            self._start_engine()
+
+    @property
+    def current(self) -> Job | None:
+        """The newest job, None before the first scan."""
+        return self.jobs[-1] if self.jobs else None
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine, None while there is none."""
+        return self._engine
+
+    def follow(self, wanted: bool) -> None:
+        """Switch following on or off, from the next scan on; remembered."""
+        if wanted != self.preferences.follow:
+            self.preferences = dataclasses.replace(self.preferences, follow=wanted)
+            preferences.store(self._settings, self.preferences)
+        if wanted:
+            self._start_engine()
+
+    def stop(self) -> None:
+        """Stop denoising what is being denoised; its results stay as they are."""
+        for job in self.jobs:
+            job.stop()
+
+    def tick(self) -> None:
+        """Work off what happened. On the main thread, a few times a second."""
+        if self._closed:
+            return
+        self._follower.tick()
+        by_scan = {job.spec.scan_id: job for job in self.jobs}
+        for event in self._engine.poll() if self._engine is not None else ():
+            if job := by_scan.get(event.scan_id):
+                job.take(event)
+        for job in self.jobs:
+            job.tick()
+        ended = [job for job in self.jobs if job.phase is Phase.DONE]
+        for job in ended[:-KEPT_JOBS]:
+            self.jobs.remove(job)
+
+    def close(self) -> None:
+        """Leave results as they are, written with their metadata, and end the engine."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            for job in self.jobs:
+                job.stop("interrupted")
+            self._follower.close()
+        finally:
+            self._closing_listener = None
+            if self._engine is not None:
+                self._engine.close()
+                self._engine = None
+
+    # what the follower asks and tells
+
+    def wants(self) -> bool:
+        """Whether scans are to be followed now."""
+        return self.preferences.follow and self._engine is not None
+
+    def cameras(self) -> typing.Container[str]:
+        """Hardware source ids that count as EELS cameras."""
+        return self.preferences.cameras
+
+    def recording_started(self, recording: Recording) -> None:
+        """Begin a job."""
+        if recording.metadata is None or self._engine is None:
+            return
+        training = self.preferences.training
+        training = dataclasses.replace(training, budget_s=_engine_budget(training))
+        spec, left_out = scan_item.specify(
+            recording.scan_id, recording.layout, recording.metadata, self.preferences.maps, training
+        )
+        for reason in left_out:
+            log.info("UDVD, %s: %s", recording.title, reason)
+        self.ignored = ""
+        self.jobs.append(Job(self._document_model, recording, spec, self._engine, self._clock))
+
+    def recording_ended(self, recording: Recording) -> None:
+        """Tell its job."""
+        for job in self.jobs:
+            if job.recording is recording:
+                job.recording_ended()
+
+    def item_ignored(self, title: str, reason: str) -> None:
+        """Remember why a live item is not followed."""
+        self.ignored = f"{title}: {reason}"
+
+    def item_removed(self, item: DataItem.DataItem) -> None:
+        """Tell the jobs that an item was deleted."""
+        for job in self.jobs:
+            job.item_removed(item)
+
+    def _start_engine(self) -> None:
+        if self._engine is None and not self._closed:
+            try:
+                self._engine = self._make_engine(self.preferences)
+                self.trouble = ""
+            except UdvdError as error:
+                self.trouble = str(error)
+                log.warning("UDVD does not follow scans: %s", error)
+
+
+def _engine_budget(training: Training) -> float:
+    """Part of the operator's time budget for the engine; the rest is for the way to it and back."""
+    return max(training.budget_s - 1.0, 0.5 * training.budget_s)
+
+
+_companions: weakref.WeakKeyDictionary[typing.Any, Companion] = weakref.WeakKeyDictionary()
+
+
+def companion_of(document_model: typing.Any, configuration_folder: str = "") -> Companion:
+    """Return the one companion of a document model; made when first asked for."""
+    found = _companions.get(document_model)
+    if found is None:
+        found = _companions[document_model] = Companion(document_model, preferences.path_in(configuration_folder))
+    return found

@@ -1,0 +1,183 @@
+"""One followed scan from its first data to its final results; main thread only."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import logging
+import typing
+
+from nion.swift.model import DataItem
+
+from udvd_core.engine.protocol import Block, Engine, Event, Failed, Finished, Resend, Status
+from udvd_core.settings import ScanSpec
+
+from .recording import Recording, State
+from .writer import FINAL, PRELIMINARY, Writer
+
+log = logging.getLogger(__name__)
+
+NAMES = {State.ABORTED: "aborted", State.ERROR: "scan failed", State.REMOVED: "raw deleted"}
+
+
+class Phase(enum.Enum):
+    """Where a job is."""
+
+    FOLLOWING = "denoising while the scan runs"
+    FINALISING = "making the final result"
+    DONE = "done"
+
+
+@dataclasses.dataclass
+class Timeline:
+    """When things happened, seconds of the job's clock; None until then."""
+
+    started: float
+    first_row: float | None = None
+    first_preview: float | None = None
+    scan_ended: float | None = None
+    done: float | None = None
+    received_at_end: int = 0
+    denoised_at_end: int = 0
+    live: int = 0
+    """Frames that were denoised at least once before they became final."""
+
+
+class Job:
+    """Takes one recording through the engine into the library.
+
+    Parameters
+    ----------
+    document_model : DocumentModel
+        Swift's.
+    recording : Recording
+        Has its first data.
+    spec : ScanSpec
+        What the engine is told.
+    engine : Engine
+        Where it is denoised.
+    clock : callable
+        Seconds.
+    """
+
+    def __init__(
+        self,
+        document_model: typing.Any,
+        recording: Recording,
+        spec: ScanSpec,
+        engine: Engine,
+        clock: typing.Callable[[], float],
+    ) -> None:
+        if recording.metadata is None:
+            raise ValueError(f"recording {recording.title!r} has no data yet; wait for its first block")
+        self.recording = recording
+        self.spec = spec
+        self.phase = Phase.FOLLOWING
+        self.note = ""
+        self.status: Status | None = None
+        self.finished: Finished | None = None
+        self.timeline = Timeline(clock())
+        self._clock = clock
+        self._engine = engine
+        self._document_model = document_model
+        self._writer = Writer(document_model, recording.item, recording.metadata, spec)
+        self._early: list[Block] = []
+        self._ready = self._finish_sent = False
+        engine.open(spec)
+        recording.sink = lambda start, frames: engine.push(spec.scan_id, start, frames)
+
+    @property
+    def items(self) -> list[DataItem.DataItem]:
+        """The result items."""
+        return self._writer.items
+
+    @property
+    def lag(self) -> int:
+        """Frames received and not yet denoised."""
+        return self.recording.coverage.received - (self.status.denoised if self.status else 0)
+
+    def tick(self) -> None:
+        """Make items, feed again what the engine lacks, and tell it when the scan is over."""
+        if self.phase is Phase.DONE:
+            return
+        if not self._ready:
+            self._ready = not self._writer.create_next()
+        while self._ready and self._early:
+            self._write(self._early.pop(0))
+        coverage, timeline = self.recording.coverage, self.timeline
+        if timeline.first_row is None and coverage.received >= self.spec.scan_shape[-1]:
+            timeline.first_row = self._clock()
+        self.recording.feed(self._document_model.perform_data_item_updates)
+        if self.recording.state.ended and not self._finish_sent and coverage.delivered == coverage.received:
+            self._finish_sent = True
+            self._engine.finish(self.spec.scan_id)
+
+    def recording_ended(self) -> None:
+        """The scan is over; its state says how."""
+        timeline = self.timeline
+        timeline.scan_ended = self._clock()
+        timeline.received_at_end = self.recording.coverage.received
+        timeline.denoised_at_end = self.status.denoised if self.status else 0
+        if self.recording.state is State.REMOVED:
+            self.stop(NAMES[State.REMOVED])
+        elif self.phase is Phase.FOLLOWING:
+            self.phase = Phase.FINALISING
+
+    def take(self, event: Event) -> None:
+        """Act on what the engine says."""
+        if self.phase is Phase.DONE:
+            return
+        if isinstance(event, Block):
+            if self._ready and not self._early:
+                self._write(event)
+            else:
+                self._early.append(event)
+        elif isinstance(event, Status):
+            self.status = event
+            if not event.final:
+                self.timeline.live = event.denoised
+        elif isinstance(event, Resend):
+            log.warning("UDVD feeds %r again: %s", self.recording.title, event.reason)
+            self.note = event.reason
+            self.recording.coverage.forget_deliveries()
+            self._finish_sent = False
+        elif isinstance(event, Finished):
+            self._finished(event)
+        elif isinstance(event, Failed):
+            self.note = event.reason
+            log.warning("UDVD cannot denoise %r: %s", self.recording.title, event.reason)
+            self._close("failed", {"note": event.reason})
+
+    def stop(self, state: str = "stopped") -> None:
+        """Leave the results as they are."""
+        if self.phase is not Phase.DONE:
+            self._engine.abort(self.spec.scan_id)
+            self._close(state, {})
+
+    def item_removed(self, item: DataItem.DataItem) -> None:
+        """An item was deleted; without any result left there is nothing to do."""
+        if self._writer.remove(item) and self._ready and not self.items:
+            self.stop("results deleted")
+
+    def _write(self, block: Block) -> None:
+        self._writer.write(block)
+        if self.timeline.first_preview is None:
+            self.timeline.first_preview = self._clock()
+
+    def _finished(self, event: Finished) -> None:
+        while self._writer.create_next():
+            pass
+        for block in self._early:
+            self._write(block)
+        self.finished, self.note = event, event.note
+        complete = self.recording.coverage.complete and event.final == event.received
+        state = FINAL if complete else NAMES.get(self.recording.state, PRELIMINARY)
+        facts = {"provenance": event.provenance, "note": event.note, "coverage": event.final / self.spec.count}
+        self._close(state, facts)
+
+    def _close(self, state: str, facts: dict[str, typing.Any]) -> None:
+        self.phase = Phase.DONE
+        self.timeline.done = self._clock()
+        self._early.clear()
+        self._writer.finish(state, facts)
+        self.recording.release()

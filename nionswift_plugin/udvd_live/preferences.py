@@ -1,0 +1,108 @@
+"""What the operator chose, kept as JSON in Swift's configuration folder; a broken file is never fatal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+import typing
+
+from udvd_core.errors import SettingsError
+from udvd_core.settings import MapWindow, Training
+
+log = logging.getLogger(__name__)
+
+FILE = "udvd_live.json"
+OVERRIDE = "UDVD_SETTINGS"
+
+MAPS = (
+    MapWindow("B K", (190.0, 210.0), (160.0, 187.0)),
+    MapWindow("Zero Loss", (-2.0, 2.0)),
+    MapWindow("TO-LO", (0.14, 0.2)),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preferences:
+    """The plug-in's settings.
+
+    Attributes
+    ----------
+    follow : bool
+        Follow new scans.
+    python : str or None
+        Interpreter for the engine; None finds it.
+    cameras : tuple of str
+        Hardware source ids that count as EELS cameras whatever their signal type says.
+    maps : tuple of MapWindow
+        Maps to make of each scan, windows in eV; those outside the scan's energies are left out.
+    training : Training
+        How scans are denoised.
+    """
+
+    follow: bool = True
+    python: str | None = None
+    cameras: tuple[str, ...] = ()
+    maps: tuple[MapWindow, ...] = MAPS
+    training: Training = Training()
+
+    @staticmethod
+    def from_json(text: str) -> Preferences:
+        """Read settings; what is not there keeps its default.
+
+        Raises
+        ------
+        SettingsError
+            When the text is no JSON object, a key is unknown or a value is out of range.
+        """
+        try:
+            values = json.loads(text)
+            if "maps" in values:
+                values["maps"] = tuple(_map(**entry) for entry in values["maps"])
+            if "cameras" in values:
+                values["cameras"] = tuple(values["cameras"])
+            if "training" in values:
+                training = dict(values["training"])
+                if training.get("hidden") is not None:
+                    training["hidden"] = tuple(training["hidden"])
+                values["training"] = Training(**training)
+            return Preferences(**values)
+        except (ValueError, TypeError, KeyError) as error:
+            raise SettingsError(f"settings cannot be read: {error}; want JSON as described in the README") from None
+
+    def to_json(self) -> str:
+        """Text that `from_json` reads."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+
+def _map(name: str, signal: typing.Sequence[float], background: typing.Sequence[float] | None = None) -> MapWindow:
+    low, high = signal
+    return MapWindow(name, (low, high), None if background is None else (background[0], background[1]))
+
+
+def path_in(configuration_folder: str) -> pathlib.Path:
+    """Settings file in Swift's configuration folder, or where the environment variable says."""
+    return pathlib.Path(os.environ.get(OVERRIDE) or pathlib.Path(configuration_folder) / FILE)
+
+
+def load(path: pathlib.Path) -> Preferences:
+    """Settings from a file; the defaults, with a warning in the log, where it cannot be used."""
+    try:
+        return Preferences.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Preferences()
+    except (OSError, SettingsError) as error:
+        log.warning("UDVD uses its default settings: %s: %s", path, error)
+        return Preferences()
+
+
+def store(path: pathlib.Path, preferences: Preferences) -> None:
+    """Write settings, all or nothing; a failure is logged."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_text(preferences.to_json(), encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        log.warning("UDVD could not store its settings in %s: %s", path, error)

@@ -1,0 +1,149 @@
+"""One raw data item while it is acquired: what has come, and how it ended."""
+
+from __future__ import annotations
+
+import enum
+import typing
+import uuid
+
+import numpy
+import numpy.typing
+from nion.data import DataAndMetadata
+from nion.swift.model import DataItem
+
+from udvd_core.framing import rectangles
+
+from .coverage import Coverage
+from .scan_item import ScanLayout
+
+Array = numpy.typing.NDArray[numpy.float32]
+
+MOST_BYTES = 4 << 20
+"""Read from the raw item at once, on the main thread: a few milliseconds."""
+
+
+class State(enum.Enum):
+    """Where a recording is; the last four are ends."""
+
+    START = "waiting for the first data"
+    PROGRESS = "recording"
+    FINISHED = "complete"
+    ABORTED = "aborted"
+    ERROR = "failed"
+    REMOVED = "deleted"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self not in (State.START, State.PROGRESS)
+
+
+class Recording:
+    """A raw item that is being acquired. `take` runs on the acquisition thread, all else on the main thread.
+
+    Parameters
+    ----------
+    item : DataItem
+        The raw item; never written to.
+    layout : ScanLayout
+        Its positions and frames.
+    exact : bool
+        Whether blocks come through `take`; else through `take_rows`.
+    """
+
+    def __init__(self, item: DataItem.DataItem, layout: ScanLayout, exact: bool) -> None:
+        self.item = item
+        self.title = item.title
+        self.layout = layout
+        self.exact = exact
+        self.scan_id = uuid.uuid4().hex
+        self.state = State.START
+        self.coverage = Coverage(layout.scan_shape)
+        self.metadata: DataAndMetadata.DataMetadata | None = None
+        self.error: str | None = None
+        self.sink: typing.Callable[[int, Array], bool] | None = None
+        """Where frames go, as ``sink(start, frames)``; answers whether they were taken."""
+        self._rows = 0
+        item.increment_data_ref_count()
+        self._holds_data = True
+
+    def take(
+        self, metadata: DataAndMetadata.DataMetadata, block: numpy.typing.NDArray[typing.Any], where: tuple[slice, ...]
+    ) -> None:
+        """Take in a block as it is written. On the acquisition thread: copies, never waits.
+
+        Parameters
+        ----------
+        block : array, shape (*positions, E) or (*positions, q, E)
+        where : tuple of slice
+            Into the whole item.
+        """
+        shape = self.layout.scan_shape
+        box = tuple(slice(*part.indices(size)) for part, size in zip(where, shape, strict=False))
+        frames = block.reshape(-1, *self.layout.frame_shape)
+        at = 0
+        for start, stop in self.coverage.receive(box):
+            part = frames[at : at + stop - start]
+            at += stop - start
+            if self.sink is not None and self.sink(start, part):
+                self.coverage.deliver(start, stop)
+        self.metadata = self.metadata or metadata
+
+    def take_rows(self) -> None:
+        """Without the tap: count the rows of the packet before this one, whose blocks are all applied by now."""
+        metadata = self.item.data_metadata
+        rows = int(self.item.metadata.get("scan", {}).get("valid_rows", 0) or 0)
+        if metadata is not None and self.item.metadata:
+            self.metadata = self.metadata or metadata
+        if rows > self._rows and len(self.layout.scan_shape) == 2:
+            self.coverage.receive_frames(self._rows_mask(self._rows))
+        self._rows = max(rows, self._rows)
+
+    def end(self, state: State) -> None:
+        """The item is no longer live, all its blocks are applied."""
+        if not self.exact and state is not State.REMOVED:
+            self.coverage.receive_frames(self._non_empty())
+            self.metadata = self.metadata or self.item.data_metadata
+        if state is State.ABORTED and self.coverage.complete:
+            state = State.FINISHED
+        self.state = state
+
+    def feed(self, apply_updates: typing.Callable[[], None]) -> None:
+        """Give the sink again what it could not take, from the raw item; a few megabytes at a time."""
+        frame_bytes = 4 * self.layout.frame_shape[0] * self.layout.frame_shape[1]
+        waiting = self.coverage.missing(max(1, MOST_BYTES // frame_bytes))
+        if waiting is None or self.sink is None:
+            return
+        apply_updates()  # after asking: a block is queued for the item before it counts as received
+        for start, stop, box in rectangles(*waiting, self.layout.scan_shape):
+            if not self.sink(start, self.read(box)):
+                return
+            self.coverage.deliver(start, stop)
+
+    def read(self, box: tuple[slice, ...]) -> Array:
+        """Frames of a box of positions from the raw item, shape (n, q, E)."""
+        data = self.item.data  # a large item gives an h5py dataset: only slices of it are arrays
+        block: Array = numpy.asarray(data[box], numpy.float32)  # type: ignore[index]
+        return block.reshape(-1, *self.layout.frame_shape)
+
+    def release(self) -> None:
+        """Let go of the raw item."""
+        self.sink = None
+        if self._holds_data and not self.item._closed:
+            self.item.decrement_data_ref_count()
+        self._holds_data = False
+
+    def _rows_mask(self, rows: int) -> numpy.typing.NDArray[numpy.bool_]:
+        """Mask over all frames: those of the first rows."""
+        mask = numpy.zeros(self.layout.count, bool)
+        mask[: rows * self.layout.scan_shape[-1]] = True
+        return mask
+
+    def _non_empty(self) -> numpy.typing.NDArray[numpy.bool_]:
+        """Mask over all frames: those in which anything was counted."""
+        mask = numpy.zeros(self.layout.count, bool)
+        step = max(1, MOST_BYTES // (4 * self.layout.frame_shape[0] * self.layout.frame_shape[1]))
+        for first in range(0, self.layout.count, step):
+            for start, stop, box in rectangles(first, min(first + step, self.layout.count), self.layout.scan_shape):
+                mask[start:stop] = self.read(box).any((1, 2))
+        return mask

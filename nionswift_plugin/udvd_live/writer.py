@@ -1,0 +1,195 @@
+"""Results into Swift's library: made beside the raw item, filled as they come, marked until final.
+
+Everything here runs on Swift's main thread. Items are allocated once at their full size and never
+grow; no item refers to the raw one in a way that would delete it together with the raw one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+import numpy
+import numpy.typing
+from nion.data import Calibration, DataAndMetadata
+from nion.instrumentation import DataChannel
+from nion.swift.model import DataItem
+
+import udvd_core
+from udvd_core.engine.protocol import Block
+from udvd_core.framing import rectangles
+from udvd_core.settings import ScanSpec
+
+from .scan_item import OURS
+
+Array = numpy.typing.NDArray[numpy.float32]
+
+PRELIMINARY, FINAL = "preliminary", "final"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Form:
+    """Shape and calibrations of a result item."""
+
+    shape: tuple[int, ...]
+    descriptor: DataAndMetadata.DataDescriptor
+    intensity: Calibration.Calibration
+    dimensions: list[Calibration.Calibration]
+
+
+@dataclasses.dataclass
+class _Target:
+    """One result item: how it is called, its form, and the item once it is made."""
+
+    label: str
+    form: _Form
+    item: DataItem.DataItem | None = None
+    reference: typing.Any = None
+    """Keeps the item live and in a transaction; dropped on the main thread."""
+
+
+class Writer:
+    """The result items of one scan.
+
+    Parameters
+    ----------
+    document_model : DocumentModel
+        Swift's.
+    raw : DataItem
+        The raw item; its title, calibrations and session metadata are copied.
+    metadata : DataMetadata
+        Of the raw data, as the first block came with it.
+    spec : ScanSpec
+        What the engine was told.
+    """
+
+    def __init__(
+        self,
+        document_model: typing.Any,
+        raw: DataItem.DataItem,
+        metadata: DataAndMetadata.DataMetadata,
+        spec: ScanSpec,
+    ) -> None:
+        self._document_model = document_model
+        self._title = raw.title
+        self._session_metadata = dict(raw.session_metadata)
+        self._spec = spec
+        self._facts: dict[str, typing.Any] = {
+            "source_uuid": str(raw.uuid),
+            "source_title": raw.title,
+            "version": udvd_core.__version__,
+            "state": PRELIMINARY,
+            "settings": spec.to_dict()["training"],
+        }
+        self._raw_metadata = metadata
+        self._targets = [_Target("Denoised", _denoised_form(metadata, spec))]
+        self._targets += [_Target(window.name, _map_form(metadata, spec)) for window in spec.maps]
+        self._maps = [dataclasses.asdict(window) for window in spec.maps]
+
+    @property
+    def items(self) -> list[DataItem.DataItem]:
+        """The items that were made and not deleted since."""
+        return [target.item for target in self._targets if target.item is not None and not target.item._closed]
+
+    def create_next(self) -> bool:
+        """Make one of the items; False when all are made. Costs Swift 50 to 150 ms."""
+        for position, target in enumerate(self._targets):
+            if target.item is None:
+                self._create(position, target)
+                return True
+        return False
+
+    def write(self, block: Block) -> None:
+        """Queue a block for the items; Swift applies it in its main loop."""
+        for position, target in enumerate(self._targets):
+            if target.item is not None and target.reference is not None:
+                data = block.data if position == 0 else block.maps[position - 1]
+                for start, stop, box in rectangles(block.start, block.start + len(data), self._spec.scan_shape):
+                    self._write_box(position, target, data[start - block.start : stop - block.start], box)
+
+    def remove(self, item: DataItem.DataItem) -> bool:
+        """Forget an item that the operator deleted; returns whether it was one of these."""
+        for target in self._targets:
+            if target.item is item:
+                target.reference = None
+                return True
+        return False
+
+    def finish(self, state: str, facts: typing.Mapping[str, typing.Any]) -> None:
+        """Mark the items with their last state and let go of them; they do not change again."""
+        self._document_model.perform_data_item_updates()
+        self._facts.update(facts, state=state)
+        for position, target in enumerate(self._targets):
+            if target.item is not None and target.reference is not None:
+                target.item.metadata = self._metadata(position, target)
+                target.item.title = self._title_of(target)
+                target.reference = None
+
+    def _create(self, position: int, target: _Target) -> None:
+        item = DataItem.DataItem(large_format=True)
+        item.title = self._title_of(target)
+        item.metadata = self._metadata(position, target)  # before it is added: a follower must not follow it
+        self._document_model.append_data_item(item)
+        form = target.form
+        item.reserve_data(
+            data_shape=form.shape, data_dtype=numpy.dtype(numpy.float32), data_descriptor=form.descriptor
+        )
+        item.session_metadata = self._session_metadata
+        item.set_intensity_calibration(form.intensity)
+        item.set_dimensional_calibrations(form.dimensions)
+        target.item = item
+        target.reference = DataChannel.DataItemReference(self._document_model, item)
+
+    def _title_of(self, target: _Target) -> str:
+        state = self._facts["state"]
+        label = target.label if state == FINAL else f"{target.label}, {state}"
+        return f"{self._title} ({label})"
+
+    def _metadata(self, position: int, target: _Target) -> dict[str, typing.Any]:
+        facts = dict(self._facts, kind="map" if position else "denoised")
+        if position:
+            facts["map"] = self._maps[position - 1]
+        return {**self._raw_metadata.metadata, OURS: facts}
+
+    def _write_box(self, position: int, target: _Target, data: Array, box: tuple[slice, ...]) -> None:
+        """Write frames that fill a box of positions."""
+        datum = data.shape[1:]
+        shape = tuple(part.stop - part.start for part in box)
+        whole = tuple(slice(0, n) for n in datum)
+        source = tuple(slice(0, n) for n in shape) + whole
+        form, raw = target.form, self._raw_metadata
+        metadata = DataAndMetadata.DataMetadata(
+            data_shape=form.shape,
+            data_dtype=numpy.dtype(numpy.float32),
+            intensity_calibration=form.intensity,
+            dimensional_calibrations=form.dimensions,
+            metadata=self._metadata(position, target),
+            data_descriptor=form.descriptor,
+            timestamp=raw.timestamp,
+            timezone=raw.timezone,
+            timezone_offset=raw.timezone_offset,
+        )
+        block = DataAndMetadata.new_data_and_metadata(
+            numpy.ascontiguousarray(data).reshape(shape + datum), data_descriptor=form.descriptor
+        )
+        self._document_model.update_data_item_partial(target.item, metadata, block, source, box + whole)
+
+
+def _denoised_form(raw: DataAndMetadata.DataMetadata, spec: ScanSpec) -> _Form:
+    """Form of the denoised item: as raw, without q where it was summed over."""
+    positions = len(spec.scan_shape)
+    calibrations = list(raw.dimensional_calibrations)
+    keeps_rows = len(spec.output_shape) == 2
+    if not keeps_rows:
+        calibrations = calibrations[:positions] + calibrations[-1:]
+    old = raw.data_descriptor
+    descriptor = DataAndMetadata.DataDescriptor(old.is_sequence, old.collection_dimension_count, 2 if keeps_rows else 1)
+    return _Form(spec.scan_shape + spec.output_shape, descriptor, raw.intensity_calibration, calibrations)
+
+
+def _map_form(raw: DataAndMetadata.DataMetadata, spec: ScanSpec) -> _Form:
+    """Form of a map: the positions of the raw data as a line, an image, or a sequence of images."""
+    positions = len(spec.scan_shape)
+    descriptor = DataAndMetadata.DataDescriptor(positions == 3, 0, min(positions, 2))
+    counts = Calibration.Calibration(units=raw.intensity_calibration.units or "counts")
+    return _Form(spec.scan_shape, descriptor, counts, list(raw.dimensional_calibrations[:positions]))
