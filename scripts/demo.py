@@ -1,34 +1,55 @@
-"""A scan in a real, headless Nion Swift with a simulated camera; one JSON line with what was measured.
+"""The main job in a real, headless Nion Swift: a scan of a simulated camera is denoised and mapped live.
 
-The project is left in the output folder, to be opened in Swift.
+Ends with one JSON line of what was measured. The picture ``demo.png`` and the Swift project are
+left in the output folder; Swift opens the project.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import hashlib
 import json
 import logging
 import os
 import pathlib
 import sys
+import time
 import typing
 
 import numpy
+import numpy.typing
+
+from udvd_core.axes import Axis
+from udvd_core.errors import UdvdError
+from udvd_core.maps.window import map_values
+from udvd_core.metrics import psnr
+from udvd_core.settings import MapWindow
+
+Array = numpy.typing.NDArray[typing.Any]
+
+CORE_LOSS = (
+    MapWindow("B K", (190, 210), (160, 187)),
+    MapWindow("Ti L", (455, 475), (420, 450)),
+    MapWindow("O K", (530, 560), (490, 525)),
+)
+PLUG_IN = "nionswift_plugin.udvd_live"
+ENGINE_S = 60.0
 
 
 def parse_arguments(arguments: typing.Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("file", nargs="?", help="recorded scan to play; without one a simulated h-BN scan")
     parser.add_argument("--size", type=_size, default=None, metavar="NY,NX", help="positions; 32,32 or as recorded")
     parser.add_argument("--dwell", type=float, default=50.0, metavar="MS", help="exposure per position, ms")
-    parser.add_argument("--counts", type=float, default=5000.0, help="mean counts per simulated frame")
+    parser.add_argument("--counts", type=float, default=5000.0, help="mean counts per simulated spectrum")
     parser.add_argument("--seed", type=int, default=1, help="seed of the simulated noise")
     parser.add_argument("--energy", metavar="OFFSET:STEP", help="energy axis of a recorded scan that has none, eV")
-    parser.add_argument("--frames", action="store_true", help="keep whole detector frames, not spectra")
+    parser.add_argument("--frames", action="store_true", help="acquire whole detector frames, not spectra")
     parser.add_argument("--without-plugin", action="store_true", help="scan without the denoiser, for comparison")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("demo_output"), help="folder of the project")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("demo_output"), help="folder of the results")
     return parser.parse_args(arguments)
 
 
@@ -37,58 +58,145 @@ def _size(text: str) -> tuple[int, int]:
     return (rows, columns)
 
 
-def prepare_environment(options: argparse.Namespace) -> tuple[int, int]:
-    """Describe the camera to the simulator plug-in; returns the size of the scan."""
+def choose_maps(energy: Axis) -> list[MapWindow]:
+    """One core-loss window with background and one plain window that lie on the energy axis."""
+    values = energy.values()
+    first, last = float(values[0]), float(values[-1])
+    core = [w for w in CORE_LOSS if w.background and w.background[0] >= first and w.signal[1] <= last]
+    low, high = (round(first + part * (last - first), 2) for part in (0.12, 0.2))
+    return core[:1] + [MapWindow(f"{low:g} to {high:g} eV", (low, high))]
+
+
+def prepare(options: argparse.Namespace) -> tuple[typing.Any, list[MapWindow]]:
+    """Tell the simulated camera what to play and the plug-in which maps to make."""
     from nionswift_plugin.udvd_simulator import sources
 
-    source = str(pathlib.Path(options.file).resolve()) if options.file else "h-bn"
-    size = options.size or (32, 32)
-    config = sources.SimulatorConfig(source, options.counts, options.seed, size, energy=options.energy)
-    if options.file and options.size is None:
-        size = sources.build_source(config).scan_shape
+    name = str(pathlib.Path(options.file).resolve()) if options.file else "h-bn"
+    config = sources.SimulatorConfig(
+        name, options.counts, options.seed, options.size or (32, 32), energy=options.energy
+    )
+    source = sources.build_source(config)
+    maps = choose_maps(source.energy)
+    options.out.mkdir(parents=True, exist_ok=True)
+    settings = options.out / "settings.json"
+    settings.write_text(json.dumps({"maps": [dataclasses.asdict(window) for window in maps]}), encoding="utf-8")
     os.environ["UDVD_SIMULATOR"] = config.to_json()
-    return size
+    os.environ["UDVD_SETTINGS"] = str(settings.resolve())
+    return source, maps
 
 
 def run(options: argparse.Namespace) -> dict[str, typing.Any]:
-    """Acquire one spectrum image and measure it."""
+    """Acquire one spectrum image, with the plug-in following it, and measure."""
     from nionswift_plugin.udvd_simulator import headless
 
-    size = prepare_environment(options)
-    options.out.mkdir(parents=True, exist_ok=True)
-    skipped = ("nionswift_plugin.udvd_live",) if options.without_plugin else ()
+    source, maps = prepare(options)
+    size = options.size or source.scan_shape
+    timeout = 120 + 3 * size[0] * (size[1] + 2) * options.dwell / 1000
+    skipped = (PLUG_IN,) if options.without_plugin else ()
     with headless.HeadlessSwift(options.out / "swift", skip_plug_ins=skipped) as swift:
         from nionswift_plugin.udvd_simulator import acquire
 
+        companion = None if options.without_plugin else _companion(swift)
+        begin, before = time.monotonic(), len(swift.data_items)
         acquisition = acquire.acquire_spectrum_image(swift, size, options.dwell, frames=options.frames)
-        item = acquisition.wait(timeout=120 + 3 * size[0] * (size[1] + 2) * options.dwell / 1000)
-        raw = numpy.ascontiguousarray(item.data[:])
-        return {
-            "scan": list(size),
-            "frames": size[0] * size[1],
+        swift.pump_until(lambda: acquisition.is_done, timeout)
+        ended = time.monotonic()
+        item = acquisition.wait(timeout)
+        raw = numpy.array(item.data[:])
+        result = {
+            "frames_acquired": size[0] * size[1],
             "shape": list(raw.shape),
             "dwell_ms": options.dwell,
             "acquisition_s": round(acquisition.seconds or 0.0, 3),
-            "scan_s": round(size[0] * (size[1] + 2) * options.dwell / 1000, 3),
-            "raw_sha256": hashlib.sha256(raw.tobytes()).hexdigest(),
+            "raw_sha256": hashlib.sha256(numpy.ascontiguousarray(raw).tobytes()).hexdigest(),
             "error": acquisition.error,
             "project": str(swift.project_path),
         }
+        if companion is not None and acquisition.error is None:
+            swift.pump_until(lambda: companion.current is not None and companion.current.timeline.done, timeout)
+            swift.pump(0.5)
+            result |= _live_figures(companion.current, begin, ended)
+            result["items_created"] = len(swift.data_items) - before - 2  # besides raw and HAADF
+            result |= _quality(options, source, maps, raw, companion.current)
+    return result
+
+
+def _companion(swift: typing.Any) -> typing.Any:
+    """The companion of the open project, with its engine warm as after a minute in Swift."""
+    from nionswift_plugin.udvd_live.companion import companion_of
+
+    companion = companion_of(swift.document_model)
+    if companion.engine is None:
+        raise UdvdError(companion.trouble)
+    swift.pump_until(lambda: "starting" not in companion.engine.describe(), ENGINE_S)
+    return companion
+
+
+def _live_figures(job: typing.Any, begin: float, ended: float) -> dict[str, typing.Any]:
+    timeline = job.timeline
+    final = job.finished.final if job.finished else 0
+    return {
+        "frames_denoised_live": timeline.live,
+        "frames_final": final,
+        "first_preview_after_start_s": round(timeline.first_preview - begin, 2),
+        "first_preview_after_first_row_s": round(timeline.first_preview - timeline.first_row, 2),
+        "lag_at_scan_end_frames": timeline.received_at_end - timeline.denoised_at_end,
+        "scan_end_to_final_s": round(timeline.done - ended, 2),
+        "steps": job.finished.step if job.finished else None,
+        "device": job.status.device if job.status else None,
+        "note": job.note,
+    }
+
+
+def _quality(
+    options: argparse.Namespace, source: typing.Any, maps: list[MapWindow], raw: Array, job: typing.Any
+) -> dict[str, typing.Any]:
+    """PSNR against the truth, where it is known, and the picture."""
+    denoised = numpy.array(job.items[0].data[:])
+    if raw.ndim == 4:
+        raw = raw.sum(2)
+    spectra = {"raw": raw, "denoised": denoised}
+    truth = source.recording.truth() if hasattr(source, "recording") else None
+    if truth is not None and truth.shape == raw.shape:
+        spectra["truth"] = truth
+    images = {name: _maps(values, source.energy, maps) for name, values in spectra.items()}
+    picture = options.out / "demo.png"
+    figures: dict[str, typing.Any] = {"picture": str(picture), "psnr_db": None}
+    title = f"{options.file or 'simulated h-BN'}, {raw.shape[1]} x {raw.shape[0]}, {job.finished.step} steps"
+    if "truth" in spectra:
+        kinds = {"spectra": spectra} | {
+            window.name: {name: image[row] for name, image in images.items()} for row, window in enumerate(maps)
+        }
+        figures["psnr_db"] = {
+            kind: {name: round(psnr(values[name], values["truth"]), 2) for name in ("raw", "denoised")}
+            for kind, values in kinds.items()
+        }
+        found = figures["psnr_db"]["spectra"]
+        title += f", PSNR of spectra {found['raw']:.1f} dB raw, {found['denoised']:.1f} dB denoised"
+    from demo_figure import draw
+
+    draw(picture, source.energy, spectra, images, maps, title)
+    return figures
+
+
+def _maps(spectra: Array, energy: Axis, windows: list[MapWindow]) -> Array:
+    """Maps of spectra (y, x, E), shape (maps, y, x), counts."""
+    return map_values(spectra.reshape(-1, spectra.shape[-1]), energy, windows).reshape(-1, *spectra.shape[:2])
 
 
 def main(arguments: typing.Sequence[str] | None = None) -> int:
-    from udvd_core.errors import UdvdError
-
+    """Run the demo; 0 when all frames are final, 1 when not, 2 when it cannot run."""
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the JSON line alone
             result = run(options)
-    except UdvdError as error:
+    except (UdvdError, TimeoutError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
     print(json.dumps(result))
-    return 1 if result["error"] else 0
+    complete = options.without_plugin or result.get("frames_final") == result["frames_acquired"]
+    return 0 if complete and not result["error"] else 1
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Axis:
 
     def values(self) -> numpy.typing.NDArray[numpy.float64]:
         """Value of every pixel, shape (size,), in `units`."""
-        return self.offset + self.scale * numpy.arange(self.size)
+        return self.offset + self.scale * numpy.arange(self.size, dtype=numpy.float64)
 
     def window(self, low: float, high: float) -> slice:
         """Pixels whose value lies in [low, high), both in `units`.

@@ -18,7 +18,6 @@ from torch.nn import functional
 from udvd_core.framing import GRID, LINE, Pattern
 
 SLOPE = 0.1  # of LeakyReLU
-ROTATIONS = 4
 
 
 def shift_down(x: torch.Tensor, rows: int) -> torch.Tensor:
@@ -50,7 +49,10 @@ class CausalConv(nn.Conv2d):
 
 def _pool(x: torch.Tensor) -> torch.Tensor:
     """Halve rows and columns by their maximum, one row late so that it stays causal."""
-    return functional.max_pool2d(shift_down(x, 1), tuple(2 if n > 1 else 1 for n in x.shape[-2:]))
+    x = shift_down(x, 1)
+    if x.shape[-1] == 1:
+        return functional.max_pool1d(x[..., 0], min(2, x.shape[-2]))[..., None]
+    return functional.max_pool2d(x, (min(2, x.shape[-2]), 2))
 
 
 def _unpool(x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
@@ -110,7 +112,7 @@ class BlindspotNetwork(nn.Module):
         groups, each = len(pattern.groups), max(1, 2 * width // len(pattern.groups))
         self.first = CausalUNet(3, each, width)
         self.second = CausalUNet(groups * each, 2 * width, width)
-        joined = ROTATIONS * 2 * width
+        joined = 4 * 2 * width
         self.mix = nn.ModuleList(
             nn.Conv2d(a, b, 1, bias=False) for a, b in ((joined, joined), (joined, 2 * width), (2 * width, 1))
         )
@@ -131,27 +133,30 @@ class BlindspotNetwork(nn.Module):
         -------
         tensor, shape (batch, q, E)
         """
-        features = [self._branch(frames, turn) for turn in range(ROTATIONS)]
-        x = functional.leaky_relu(self.mix[0](torch.cat(features, 1)), SLOPE)
+        along_q, along_energy = self._branches(frames, 0), self._branches(frames, 1)
+        features = torch.cat((along_q[0], along_energy[0], along_q[1], along_energy[1]), 1)
+        x = functional.leaky_relu(self.mix[0](features), SLOPE)
         x = functional.leaky_relu(self.mix[1](x), SLOPE)
         estimate: torch.Tensor = self.mix[2](x)
         return estimate[:, 0]
 
-    def _branch(self, frames: torch.Tensor, turn: int) -> torch.Tensor:
-        """Features of one rotation, turned back, blind along its own direction."""
+    def _branches(self, frames: torch.Tensor, axis: int) -> tuple[torch.Tensor, ...]:
+        """Features of the two rotations along q (0) or E (1), turned back, each blind along its direction."""
         batch, _, *size = frames.shape
-        rows = 1 + self.hidden[turn % 2]
-        if size[turn % 2] <= rows:  # all that this direction could see is hidden
-            return frames.new_zeros(batch, 2 * self.width, *size)
-        x = torch.rot90(frames, -turn, (2, 3))
+        rows = 1 + self.hidden[axis]
+        if size[axis] <= rows:  # all that these directions could see is hidden
+            nothing = frames.new_zeros(batch, 2 * self.width, *size)
+            return nothing, nothing
+        turns = (axis, axis + 2)
+        x = torch.cat([torch.rot90(frames, -turn, (2, 3)) for turn in turns])
         if self.whole_neighbours:  # ahead by as much as the features fall back below
             ahead = shift_down(x, -rows)
             centre = self.pattern.centre
             x = torch.cat((ahead[:, :centre], x[:, centre : centre + 1], ahead[:, centre + 1 :]), 1)
-        groups = torch.stack([x[:, list(group)] for group in self.pattern.groups], 1).flatten(0, 1)
-        y = self.first(groups.contiguous())
-        y = self.second(y.unflatten(0, (batch, -1)).flatten(1, 2))
-        return torch.rot90(shift_down(y, rows), turn, (2, 3))
+        groups = torch.stack([x[:, list(group)] for group in self.pattern.groups], 1)
+        y = self.first(groups.flatten(0, 1))
+        y = shift_down(self.second(y.unflatten(0, (2 * batch, -1)).flatten(1, 2)), rows)
+        return tuple(torch.rot90(part, turn, (2, 3)) for part, turn in zip(y.chunk(2), turns, strict=True))
 
 
 def paper_network(frames: int = 9, hidden: tuple[int, int] = (1, 1)) -> BlindspotNetwork:

@@ -164,7 +164,9 @@ class ScanSpec:
                 }
             )
         except (TypeError, KeyError) as error:
-            raise SettingsError(f"scan specification cannot be read: {error}; was it made by another version?") from None
+            raise SettingsError(
+                f"scan specification cannot be read: {error}; was it made by another version?"
+            ) from None
 
 
 def _pair(values: typing.Sequence[float]) -> tuple[float, float]:

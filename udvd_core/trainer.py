@@ -104,9 +104,7 @@ class Trainer:
         self.stale = 0
 
     @staticmethod
-    def _score(
-        network: torch.nn.Module, windows: torch.Tensor, target: torch.Tensor, weight: torch.Tensor
-    ) -> float:
+    def _score(network: torch.nn.Module, windows: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> float:
         with torch.inference_mode():
             error = (network.estimate(windows) - target) ** 2 * weight  # type: ignore[operator]
             return float(error.sum() / weight.sum().clamp_min(1))

@@ -166,7 +166,9 @@ class UdvdModel:
         windows, finite = self._windows(numbers, standard)
         weight = torch.from_numpy(numpy.stack([self._targets(n, held_out) for n in numbers])).to(self._device) * finite
         if crop:
-            corner = [int(self._generator.integers(n - c + 1)) for n, c in zip(weight.shape[1:], self._crop, strict=True)]
+            corner = [
+                int(self._generator.integers(n - c + 1)) for n, c in zip(weight.shape[1:], self._crop, strict=True)
+            ]
             part = (..., slice(corner[0], corner[0] + self._crop[0]), slice(corner[1], corner[1] + self._crop[1]))
             windows, weight = windows[part], weight[part]
         return windows, windows[:, self._network.pattern.centre], weight

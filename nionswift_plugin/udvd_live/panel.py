@@ -87,7 +87,9 @@ class PanelHandler(Declarative.Handler):
         self.progress_model.value, self.progress_text_model.value = progress(job)
         self.learning_model.value = learning_line(job)
         self.engine_model.value = engine_line(companion, job)
-        self.note_model.value = (job.note if job and job.note else companion.ignored and f"Ignored {companion.ignored}")[:120]
+        self.note_model.value = (
+            job.note if job and job.note else companion.ignored and f"Ignored {companion.ignored}"
+        )[:120]
 
 
 def _line(u: Declarative.DeclarativeUI, model: str) -> typing.Any:
@@ -118,7 +120,9 @@ def progress(job: Job | None) -> tuple[int, str]:
     if job.phase is Phase.DONE:
         final = job.finished.final if job.finished else status.denoised
         return int(100 * final / count), f"{final} of {count} frames"
-    return int(100 * status.denoised / count), f"{status.denoised} of {count} frames, {job.lag} behind ({lag_s(job):.1f} s)"
+    return int(
+        100 * status.denoised / count
+    ), f"{status.denoised} of {count} frames, {job.lag} behind ({lag_s(job):.1f} s)"
 
 
 def lag_s(job: Job) -> float:

@@ -42,7 +42,11 @@ class Tap:
         original = getattr(document_model, METHOD)
 
         def update_data_item_partial(
-            data_item: typing.Any, data_metadata: typing.Any, data_and_metadata: typing.Any, src_slice: Slices, dst_slice: Slices
+            data_item: typing.Any,
+            data_metadata: typing.Any,
+            data_and_metadata: typing.Any,
+            src_slice: Slices,
+            dst_slice: Slices,
         ) -> None:
             original(data_item, data_metadata, data_and_metadata, src_slice, dst_slice)
             listener = self._listener

@@ -131,9 +131,7 @@ class Writer:
         item.metadata = self._metadata(position, target)  # before it is added: a follower must not follow it
         self._document_model.append_data_item(item)
         form = target.form
-        item.reserve_data(
-            data_shape=form.shape, data_dtype=numpy.dtype(numpy.float32), data_descriptor=form.descriptor
-        )
+        item.reserve_data(data_shape=form.shape, data_dtype=numpy.dtype(numpy.float32), data_descriptor=form.descriptor)
         item.session_metadata = self._session_metadata
         item.set_intensity_calibration(form.intensity)
         item.set_dimensional_calibrations(form.dimensions)

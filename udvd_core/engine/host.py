@@ -34,7 +34,9 @@ log = logging.getLogger(__name__)
 class Host:
     """Connects orders, ring and service; the main thread works, one reads, one beats."""
 
-    def __init__(self, orders: typing.BinaryIO, sender: wire.Sender, ring: RingReader, checkpoints: pathlib.Path) -> None:
+    def __init__(
+        self, orders: typing.BinaryIO, sender: wire.Sender, ring: RingReader, checkpoints: pathlib.Path
+    ) -> None:
         self._orders = orders
         self._sender = sender
         self._ring = ring

@@ -96,5 +96,3 @@ class RingReader:
     def close(self) -> None:
         """Detach."""
         self._memory.close()
-
-

@@ -61,7 +61,9 @@ def receive(stream: typing.BinaryIO) -> Message | None:
         return None
     text_size, body_size = _LENGTHS.unpack(head)
     if text_size + body_size > LARGEST:
-        raise EngineError(f"message of {text_size + body_size} bytes; want at most {LARGEST}: something else wrote here")
+        raise EngineError(
+            f"message of {text_size + body_size} bytes; want at most {LARGEST}: something else wrote here"
+        )
     text, body = _exactly(stream, text_size), _exactly(stream, body_size)
     if text is None or body is None:
         return None

@@ -1,0 +1,78 @@
+"""The picture of the demo: a spectrum and two maps, raw and denoised."""
+
+from __future__ import annotations
+
+import pathlib
+import typing
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy
+import numpy.typing
+from matplotlib import pyplot
+
+from udvd_core.axes import Axis
+from udvd_core.settings import MapWindow
+
+Array = numpy.typing.NDArray[typing.Any]
+
+RAW, DENOISED, TRUTH = "#8a8a8a", "#1e90ff", "#ffb000"
+
+
+def draw(
+    path: pathlib.Path,
+    energy: Axis,
+    spectra: dict[str, Array],
+    maps: dict[str, Array],
+    windows: typing.Sequence[MapWindow],
+    title: str,
+) -> None:
+    """Draw and save a PNG.
+
+    Parameters
+    ----------
+    spectra : dict of array, shape (y, x, E)
+        ``raw``, ``denoised`` and, where it is known, ``truth``; counts.
+    maps : dict of array, shape (maps, y, x)
+        The same keys; counts.
+    """
+    with pyplot.style.context("dark_background"):
+        names = list(spectra)
+        figure = pyplot.figure(figsize=(11, 4 + 2.6 * len(windows)), layout="constrained")
+        top, bottom = figure.subfigures(2, 1, height_ratios=[1.2, 1.1 * len(windows)])
+        _spectrum(top.subplots(), energy, spectra, windows)
+        grid = bottom.subplots(len(windows), len(names), squeeze=False)
+        for row, window in enumerate(windows):
+            reference = maps.get("truth", maps["denoised"])[row]
+            low, high = float(reference.min()), float(reference.max())
+            for column, name in enumerate(names):
+                axes = grid[row, column]
+                image = axes.imshow(maps[name][row], cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+                axes.set_xticks([])
+                axes.set_yticks([])
+                axes.set_title(f"{window.name}, {name}", fontsize=10)
+            bottom.colorbar(image, ax=list(grid[row]), label="counts", shrink=0.9)
+        figure.suptitle(title, fontsize=11)
+        figure.savefig(path, dpi=110)
+        pyplot.close(figure)
+
+
+def _spectrum(axes: typing.Any, energy: Axis, spectra: dict[str, Array], windows: typing.Sequence[MapWindow]) -> None:
+    rows, columns = spectra["raw"].shape[:2]
+    y, x = rows // 2, columns // 2
+    values = energy.values()
+    axes.step(values, spectra["raw"][y, x], where="mid", color=RAW, linewidth=0.8, label="raw")
+    if "truth" in spectra:
+        axes.plot(values, spectra["truth"][y, x], color=TRUTH, linewidth=1.2, label="truth")
+    axes.plot(values, spectra["denoised"][y, x], color=DENOISED, linewidth=1.2, label="denoised")
+    for window in windows:
+        axes.axvspan(*window.signal, color="#00ff00", alpha=0.12, linewidth=0)
+        if window.background is not None:
+            axes.axvspan(*window.background, color="#ff0000", alpha=0.15, linewidth=0)
+    axes.set_xlim(values[0], values[-1])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("energy loss (eV)")
+    axes.set_ylabel(f"counts at ({y}, {x})")
+    axes.legend(frameon=False, loc="upper right")
