@@ -42,6 +42,8 @@ class FrameBuffer:
             self._frames: Array = numpy.memmap(path, numpy.float32, "w+", shape=shape)
         else:
             self._frames = numpy.zeros(shape, numpy.float32)
+        self.floor = 0.0
+        """The lowest value so far, 0 for counts; below 0 where dark or gain were corrected."""
         self._sum = numpy.zeros(frame_shape)
         self._used = numpy.zeros(frame_shape)
         self._difference = numpy.zeros(frame_shape)
@@ -87,6 +89,7 @@ class FrameBuffer:
         block = frames[new].astype(numpy.float64)
         finite = numpy.isfinite(block)
         block[~finite] = 0
+        self.floor = min(self.floor, float(block.min(initial=0.0)))
         self._sum += block.sum(0)
         self._used += finite.sum(0)
         if len(new) > 1:

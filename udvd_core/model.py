@@ -16,17 +16,45 @@ Index = numpy.typing.NDArray[numpy.int64]
 class Model(typing.Protocol):
     """Learns from the frames in a buffer and denoises them; no threads, no clock."""
 
-    name: str
-    device: str
-    steps: int
-    loss: float
-    held_out: float
-    settled: bool
-    """Whether further learning is not expected to help."""
-    neighbours: Index
-    """Shape (frames, neighbours): numbers of the frames that each frame is denoised with, -1 for none."""
-    batch: int
-    """Frames that are best denoised at once."""
+    @property
+    def name(self) -> str:
+        """Name for the user."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it computes, for the user."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Training steps so far."""
+        ...
+
+    @property
+    def loss(self) -> float:
+        """Running training loss; NaN before the first step."""
+        ...
+
+    @property
+    def held_out(self) -> float:
+        """Best score on pixels that were never a target; NaN before the first judgement."""
+        ...
+
+    @property
+    def settled(self) -> bool:
+        """Whether further learning is not expected to help."""
+        ...
+
+    @property
+    def neighbours(self) -> Index:
+        """Numbers of the frames that each frame is denoised with, -1 for none; shape (frames, neighbours)."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Frames that are best denoised at once."""
+        ...
 
     def learn(self) -> None:
         """One step of learning on the frames received so far."""

@@ -30,8 +30,9 @@ class Standard:
 
     def forward(self, frames: Array) -> Array:
         """Standardise counts of shape (..., q, E); pixels that are not finite become 0."""
-        x = (frames - self.mean) / self.scale
-        return numpy.nan_to_num(x, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        x: Array = (frames - self.mean) / self.scale
+        x[~numpy.isfinite(x)] = 0
+        return x
 
     def inverse(self, frames: Array) -> Array:
         """Counts of standardised frames of shape (..., q, E)."""

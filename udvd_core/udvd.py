@@ -118,11 +118,16 @@ class UdvdModel:
             self._trainer.judge(*self._judged(known))
 
     def denoise(self, numbers: Index) -> Array:
-        """Denoised frames, shape (n, q, E), counts, with the best weights so far."""
+        """Denoised frames, shape (n, q, E), counts, with the best weights so far.
+
+        Never below 0, unless corrected input was: a clamp would then make a bias.
+        """
         standard = self._refresh(numpy.flatnonzero(self._buffer.received))
         windows, _ = self._windows(numbers, standard)
         result = inference.denoise(self._trainer.best, windows, clamp=self._published)
-        return numpy.maximum(standard.inverse(result), 0)
+        counts: Array = standard.inverse(result)
+        numpy.maximum(counts, self._buffer.floor, out=counts)
+        return counts
 
     def save(self, path: str) -> None:
         """Write the best weights and the number of steps."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import typing
 
 import numpy
 import numpy.typing
@@ -58,7 +57,7 @@ class Coverage:
             waiting = numpy.flatnonzero(self._received & ~self._delivered)
         if not waiting.size:
             return None
-        start, stop = runs(typing.cast(Index, waiting[:most]))[0]
+        start, stop = runs(waiting[:most])[0]
         return start, stop
 
     @property

@@ -56,7 +56,7 @@ class PanelHandler(Declarative.Handler):
             u.create_stretch(),
         ]
         self.ui_view = u.create_column(*rows, spacing=4, margin=8)
-        self.follow_model.on_value_changed = companion.follow
+        self.follow_model.on_value_changed = lambda wanted: companion.follow(bool(wanted))
         self._timer: asyncio.TimerHandle | None = None
         self._tick()
 
@@ -106,8 +106,8 @@ def state_line(companion: Companion, job: Job | None) -> str:
         ended = job.recording.state
         if job.finished is None:
             return _("Stopped; results are preliminary")
-        return _("Final") if ended is State.FINISHED else _("Final for what came; the scan was ") + ended.value
-    return job.phase.value.capitalize()
+        return _("Final") if ended is State.FINISHED else _("Final for what came; the scan was ") + str(ended.value)
+    return str(job.phase.value).capitalize()
 
 
 def progress(job: Job | None) -> tuple[int, str]:
