@@ -110,7 +110,7 @@ class BlindspotNetwork(nn.Module):
         super().__init__()
         self.pattern, self.hidden, self.width, self.whole_neighbours = pattern, hidden, width, whole_neighbours
         groups, each = len(pattern.groups), max(1, 2 * width // len(pattern.groups))
-        self.first = CausalUNet(3, each, width)
+        self.first = CausalUNet(len(pattern.groups[0]), each, width)
         self.second = CausalUNet(groups * each, 2 * width, width)
         joined = 4 * 2 * width
         self.mix = nn.ModuleList(

@@ -15,6 +15,8 @@ from udvd_core.noise import NoiseModel, fit_noise
 Array = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
 
+CHUNK_BYTES = 32 << 20  # of double precision at once
+
 
 class FrameBuffer:
     """Frames ``(q, E)`` of one scan, with the statistics that a standardisation needs.
@@ -80,21 +82,27 @@ class FrameBuffer:
         new = numpy.flatnonzero(~self.received[start:stop])
         self._frames[start + new] = frames[new]
         self.received[start + new] = True
-        for chunk in numpy.array_split(new, max(1, new.size * frames[0].nbytes >> 24)):
-            self._count(frames, chunk)
+        self._count(start + new)
         return int(new.size)
 
-    def _count(self, frames: Array, new: Index) -> None:
-        """Add frames `new` to the sums, and the differences between those that follow each other."""
-        block = frames[new].astype(numpy.float64)
-        finite = numpy.isfinite(block)
-        block[~finite] = 0
-        self.floor = min(self.floor, float(block.min(initial=0.0)))
-        self._sum += block.sum(0)
-        self._used += finite.sum(0)
-        if len(new) > 1:
-            both = finite[1:] & finite[:-1] & (numpy.diff(new) == 1)[:, None, None]
-            self._difference += (numpy.where(both, block[1:] - block[:-1], 0) ** 2).sum(0)
+    def _count(self, added: Index) -> None:
+        """Add frames to the sums, and the differences of all pairs of successive frames that they complete."""
+        first = numpy.union1d(added - 1, added)
+        first = first[(first >= 0) & (first < len(self.received) - 1)]
+        first = first[self.received[first] & self.received[first + 1]]
+        at_once = max(1, CHUNK_BYTES // (8 * math.prod(self.frame_shape)))
+        for at in range(0, added.size, at_once):
+            block = self._frames[added[at : at + at_once]].astype(numpy.float64)
+            finite = numpy.isfinite(block)
+            block[~finite] = 0
+            self.floor = min(self.floor, float(block.min(initial=0.0)))
+            self._sum += block.sum(0)
+            self._used += finite.sum(0)
+        for at in range(0, first.size, at_once):
+            part = first[at : at + at_once]
+            one, two = (self._frames[numbers].astype(numpy.float64) for numbers in (part, part + 1))
+            both = numpy.isfinite(one) & numpy.isfinite(two)
+            self._difference += (numpy.subtract(two, one, out=numpy.zeros_like(one), where=both) ** 2).sum(0)
             self._pairs += both.sum(0)
 
     def mean(self) -> numpy.typing.NDArray[numpy.float64]:

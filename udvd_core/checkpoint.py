@@ -8,6 +8,7 @@ import os
 import pathlib
 import pickle
 import typing
+import warnings
 
 import safetensors
 import safetensors.torch
@@ -15,9 +16,10 @@ import torch
 
 from udvd_core.blindspot import BlindspotNetwork, paper_network
 from udvd_core.errors import WeightsError
-from udvd_core.framing import GRID, LINE
+from udvd_core.framing import GRID, GRID_TOGETHER, LINE, LINE_TOGETHER
 
 TENSORS = 37
+PATTERNS = (GRID, LINE, GRID_TOGETHER, LINE_TOGETHER)
 
 
 def weights_hash(network: torch.nn.Module) -> str:
@@ -35,17 +37,26 @@ def save(path: pathlib.Path, network: BlindspotNetwork, **facts: typing.Any) -> 
     ----------
     facts
         Values for JSON that travel along, such as ``step``.
+
+    Raises
+    ------
+    OSError
+        When there is no room or no such folder; an earlier file stays as it was.
     """
     about = {
         "width": network.width,
         "hidden": network.hidden,
         "frames": len(network.pattern.offsets),
+        "groups": len(network.pattern.groups),
         "whole_neighbours": network.whole_neighbours,
         **facts,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     temporary = path.with_name(path.name + ".tmp")
-    safetensors.torch.save_file(tensors, temporary, {"udvd": json.dumps(about)})
+    try:
+        safetensors.torch.save_file(tensors, temporary, {"udvd": json.dumps(about)})
+    except safetensors.SafetensorError as error:
+        raise OSError(f"{temporary} cannot be written: {_line(error)}") from None
     os.replace(temporary, path)
 
 
@@ -69,25 +80,42 @@ def load(path: pathlib.Path) -> tuple[BlindspotNetwork, dict[str, typing.Any]]:
                 about = json.loads((file.metadata() or {}).get("udvd", "null"))
             if not isinstance(about, dict):
                 raise WeightsError(f"{path} holds no network of this program; want a file that udvd has written")
-            network = BlindspotNetwork(
-                {9: GRID, 5: LINE}[about["frames"]], tuple(about["hidden"]), about["width"], about["whole_neighbours"]
-            )
+            pattern = next(p for p in PATTERNS if (len(p.offsets), len(p.groups)) == (about["frames"], about["groups"]))
+            hidden_q, hidden_e = about["hidden"]
+            if min(hidden_q, hidden_e) < 0 or about["width"] != len(tensors["first.encoder1.0.weight"]):
+                raise WeightsError(f"{path} does not fit what it says of itself; it was changed or is damaged")
+            network = BlindspotNetwork(pattern, (hidden_q, hidden_e), about["width"], about["whole_neighbours"])
             network.load_state_dict(tensors)
-            return network.eval(), about
-        return _published(path), {"published": True}
+        else:
+            network, about = _published(path), {"published": True}
     except FileNotFoundError:
         raise WeightsError(f"{path} does not exist; want a .safetensors or .pth file with weights") from None
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, TypeError, AttributeError,
-            pickle.UnpicklingError, safetensors.SafetensorError) as error:  # fmt: skip
-        if isinstance(error, WeightsError):
-            raise
-        first = str(error).strip().splitlines()[0][:150] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{path} cannot be used as weights ({first}); want tensors of a UDVD network") from None
+    except WeightsError:
+        raise
+    except pickle.UnpicklingError:
+        raise WeightsError(f"{path} holds more than tensors, which could be code; it was not run, nor used") from None
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"{path} is damaged or no .safetensors file ({_line(error)})") from None
+    except Exception as error:  # torch's reader raises what it likes on damaged files
+        raise WeightsError(
+            f"{path} cannot be used as weights ({_line(error)}); want tensors of a UDVD network"
+        ) from None
+    if not all(bool(weight.isfinite().all()) for weight in network.parameters()):
+        raise WeightsError(f"{path} holds weights that are not finite; use an earlier file")
+    return network.eval(), about
+
+
+def _line(error: Exception) -> str:
+    """First line of what a library says, not too long."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:150] if lines else type(error).__name__
 
 
 def _published(path: pathlib.Path) -> BlindspotNetwork:
     """Network of the published code; its tensors are named otherwise and come in the same order."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pickle protocols, on files that are refused in a moment
+        state = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     tensors = [t for t in state.values() if isinstance(t, torch.Tensor)] if isinstance(state, dict) else []

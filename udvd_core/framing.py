@@ -23,12 +23,12 @@ class Pattern:
     ----------
     offsets : tuple of (dy, dx)
         The frames that are seen, the centre ``(0, 0)`` among them.
-    groups : tuple of (int, int, int)
-        Triplets of indices into `offsets` that enter the first U-Net together.
+    groups : tuple of tuple of int
+        Indices into `offsets` that enter the first U-Net together, equally many in each group.
     """
 
     offsets: tuple[tuple[int, int], ...]
-    groups: tuple[tuple[int, int, int], ...]
+    groups: tuple[tuple[int, ...], ...]
 
     @property
     def centre(self) -> int:
@@ -46,9 +46,21 @@ LINE = Pattern(tuple((0, dx) for dx in (-2, -1, 0, 1, 2)), ((0, 1, 2), (1, 2, 3)
 """Five consecutive frames of a movie, time series or line scan, three overlapping triplets."""
 
 
-def pattern_for(scan_shape: tuple[int, ...]) -> Pattern:
-    """`GRID` for scans with two axes or more, `LINE` for one, a single row or a single column."""
-    return GRID if len(scan_shape) > 1 and min(scan_shape[-2:]) > 1 else LINE
+GRID_TOGETHER, LINE_TOGETHER = (Pattern(p.offsets, (tuple(range(len(p.offsets))),)) for p in (GRID, LINE))
+"""The same neighbours in a single group, for spectra: less than half the work, docs/decisions/0002."""
+
+
+def pattern_for(scan_shape: tuple[int, ...], spectra: bool = False) -> Pattern:
+    """`GRID` for scans with two axes or more, `LINE` for one, a single row or a single column.
+
+    Parameters
+    ----------
+    spectra : bool
+        Whether frames have one detector row; their neighbours enter together.
+    """
+    if len(scan_shape) > 1 and min(scan_shape[-2:]) > 1:
+        return GRID_TOGETHER if spectra else GRID
+    return LINE_TOGETHER if spectra else LINE
 
 
 def neighbour_table(scan_shape: tuple[int, ...], pattern: Pattern) -> Index:
@@ -67,7 +79,7 @@ def neighbour_table(scan_shape: tuple[int, ...], pattern: Pattern) -> Index:
         -1 where the neighbour lies outside the scan.
     """
     count = math.prod(scan_shape)
-    if pattern is LINE:
+    if pattern.offsets == LINE.offsets:
         line = max(scan_shape[-2:]) if len(scan_shape) > 1 else scan_shape[0]
         rows, columns = count // line, line
     else:

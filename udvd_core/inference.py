@@ -7,7 +7,7 @@ import numpy.typing
 import torch
 
 from udvd_core.blindspot import BlindspotNetwork
-from udvd_core.tiling import tiles
+from udvd_core.tiling import HALO, tiles
 
 Array = numpy.typing.NDArray[numpy.float32]
 
@@ -32,10 +32,11 @@ def denoise(
         Equal to one pass over whole frames, to rounding.
     """
     rows, channels = windows.shape[-2:]
+    halo_q, halo_e = (HALO + radius for radius in network.hidden)
     result = numpy.empty((len(windows), rows, channels), numpy.float32)
     with torch.inference_mode():
-        for row in tiles(rows, largest[0]):
-            for channel in tiles(channels, largest[1]):
+        for row in tiles(rows, largest[0], halo_q):
+            for channel in tiles(channels, largest[1], halo_e):
                 part = network.estimate(windows[..., row.outer, channel.outer])
                 part = part[:, row.kept, channel.kept]
                 result[:, row.inner, channel.inner] = (part.clamp_min(0) if clamp else part).cpu().numpy()

@@ -18,6 +18,7 @@ import numpy
 import numpy.typing
 
 from udvd_core.buffer import FrameBuffer
+from udvd_core.errors import InputError
 from udvd_core.framing import runs
 from udvd_core.model import Model, RawModel
 from udvd_core.settings import ScanSpec
@@ -83,6 +84,7 @@ class Session:
         self._aim = self._deadline = math.inf
         self._closing = self._live = False
         self._rate = math.nan
+        self._longest_step = 0.0
         self._refreshed = 0.0
         self._spent = {"all": 0.0, "fresh": 0.0, "again": 0.0}
         self._bad_pixels = 0
@@ -138,7 +140,9 @@ class Session:
         InputError
             When the shape is wrong or a frame lies beyond the scan.
         """
-        if self._sums_rows and frames.ndim == 3:
+        if self._sums_rows:
+            if frames.shape[1:] != self.spec.frame_shape:
+                raise InputError(f"frames have shape {frames.shape}; this scan wants (n, *{self.spec.frame_shape})")
             frames = frames.sum(1, keepdims=True, dtype=numpy.float32)
         before = self._buffer.received[start : start + len(frames)].copy()
         new = self._buffer.put(start, frames)
@@ -198,15 +202,17 @@ class Session:
             if self._closing or self._must_close():
                 self._closing = True
                 return self._last_batch()
-            if self._live and (never := self._waiting(NEVER)).size:
-                return self._denoise(never[: self.model.batch], final=False)
+            if math.isnan(self._rate) or (self._live and self._waiting(NEVER).size):  # the first tells the speed
+                return self._denoise(self._waiting(NEVER)[: self.model.batch], final=False)
         elif (fresh := self._waiting(NEVER)).size and self._spent["fresh"] <= FRESH_SHARE * self._spent["all"]:
             self._live = True
             return self._denoise_timed(fresh[: self.model.batch], "fresh")
         elif self._refresh_due():
             self._refreshed = self._clock()
             return self._denoise_timed(self._oldest(numpy.flatnonzero(self._buffer.received)), "again")
+        begin = self._clock()
         self.model.learn()
+        self._longest_step = max(0.97 * self._longest_step, self._clock() - begin)  # the very first may be far longer
         return []
 
     def _waiting(self, age: int) -> Index:
@@ -214,15 +220,19 @@ class Session:
         return numpy.flatnonzero(self._buffer.received & (self._shown <= age))
 
     def _must_close(self) -> bool:
-        """Whether the last pass has to begin now; measures the speed first if it is not known."""
-        if math.isnan(self._rate):
-            self._denoise(numpy.flatnonzero(self._buffer.received)[: self.model.batch], final=False)
+        """Whether the last pass has to begin now, because one more step of learning could make it late."""
+        if self.model.settled or self._clock() >= self._aim:
+            return True
         left = self.received - self.final
-        return self.model.settled or self._clock() + RESERVE * left / self._rate >= self._aim
+        end = self._clock() + self._longest_step + RESERVE * left / self._rate  # NaN where the speed is not known
+        return end >= self._aim
 
     def _last_batch(self) -> list[Denoised]:
-        """Make frames final."""
-        return self._denoise(self._oldest(numpy.flatnonzero(self._buffer.received & ~self._final)), final=True)
+        """Make frames final, no more at once than the time is expected to allow, but at least one."""
+        room = (self._deadline - self._clock()) * self._rate  # NaN where the speed is not known
+        most = self.model.batch if math.isnan(room) else max(1, int(min(room, self.model.batch)))
+        left = numpy.flatnonzero(self._buffer.received & ~self._final)
+        return self._denoise(self._oldest(left)[:most], final=True)
 
     def _oldest(self, numbers: Index) -> Index:
         """One batch of these frames: those denoised longest ago or never, in scan order."""

@@ -7,8 +7,9 @@ import dataclasses
 GRID = 4
 """The network halves its frames twice: tiles start and end on multiples of this, from both ends."""
 
-HALO = 144
-"""Pixels around a tile that its middle can see: two U-Nets of 3 x 3 convolutions on three levels."""
+HALO = 145
+"""Pixels around a tile that its middle can see: 72 in each of two U-Nets and the hidden pixel itself. A hidden radius
+comes on top."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,6 +42,8 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(wanted)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError
     except RuntimeError:
         raise EngineError(f"device {wanted!r} is unknown; want auto, cpu, cuda or cuda:n") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -185,7 +187,8 @@ class UdvdModel:
         if held_out:
             return held.astype(numpy.float32)
         guard = scipy.ndimage.maximum_filter(held, [2 * radius + 1 for radius in self._network.hidden])
-        return (~guard).astype(numpy.float32)
+        targets: Array = (~guard).astype(numpy.float32)
+        return targets
 
     def _windows(self, numbers: Index, standard: Standard) -> tuple[torch.Tensor, torch.Tensor]:
         """Standardised neighbours ``(n, neighbours, q, E)`` and which centre pixels are finite ``(n, q, E)``.
@@ -207,11 +210,11 @@ def _network(
     spec: ScanSpec, frame_shape: tuple[int, int], resume: str | None, device: torch.device
 ) -> tuple[BlindspotNetwork, dict[str, typing.Any]]:
     """The network to train and the facts it was saved with: from a checkpoint, from weights, or fresh."""
-    training, spectra, pattern = spec.training, frame_shape[0] == 1, pattern_for(spec.scan_shape)
+    training, spectra, pattern = spec.training, frame_shape[0] == 1, pattern_for(spec.scan_shape, frame_shape[0] == 1)
     source = resume or training.weights
     if source is not None:
         network, facts = checkpoint.load(pathlib.Path(source))
-        if network.pattern is not pattern:
+        if network.pattern.offsets != pattern.offsets:
             raise WeightsError(
                 f"{source} is for windows of {len(network.pattern.offsets)} frames;"
                 f" a scan of shape {spec.scan_shape} needs {len(pattern.offsets)}"
