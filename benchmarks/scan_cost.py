@@ -47,7 +47,9 @@ def main() -> None:
         "without_s": [without["acquisition_s"] for _, without in pairs],
         "raw_identical": len({run["raw_sha256"] for pair in pairs for run in pair}) == 1,
         "complete": all(w["frames_final"] == w["frames_denoised_live"] == w["frames_acquired"] for w, _ in pairs),
-        "psnr_gain_db": [round(w["psnr_db"]["spectra"]["denoised"] - w["psnr_db"]["spectra"]["raw"], 2) for w, _ in pairs],
+        "psnr_gain_db": [
+            round(w["psnr_db"]["spectra"]["denoised"] - w["psnr_db"]["spectra"]["raw"], 2) for w, _ in pairs
+        ],
         **{name: [with_it[name] for with_it, _ in pairs] for name in shown},
     }
     print(json.dumps(result))

@@ -162,7 +162,7 @@ def _quality(
     images = {name: _maps(values, source.energy, maps) for name, values in spectra.items()}
     picture = options.out / "demo.png"
     figures: dict[str, typing.Any] = {"picture": str(picture), "psnr_db": None}
-    title = f"{options.file or 'simulated h-BN'}, {raw.shape[1]} x {raw.shape[0]}, {job.finished.step} steps"
+    title = f"{pathlib.Path(options.file).name if options.file else 'simulated h-BN'}, {raw.shape[1]} x {raw.shape[0]}, {job.finished.step} steps"
     if "truth" in spectra:
         kinds = {"spectra": spectra} | {
             window.name: {name: image[row] for name, image in images.items()} for row, window in enumerate(maps)

@@ -44,6 +44,8 @@ def draw(
         top, bottom = figure.subfigures(2, 1, height_ratios=[1.2, 1.1 * len(windows)])
         _spectrum(top.subplots(), energy, spectra, windows)
         grid = bottom.subplots(len(windows), len(names), squeeze=False)
+        if maps["raw"].shape[1] > 2 * maps["raw"].shape[2]:  # a tall scan lies down
+            maps = {name: image.swapaxes(1, 2) for name, image in maps.items()}
         for row, window in enumerate(windows):
             reference = maps.get("truth", maps["denoised"])[row]
             low, high = float(reference.min()), float(reference.max())

@@ -6,7 +6,9 @@ grow; no item refers to the raw one in a way that would delete it together with 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.metadata
 import typing
 
 import numpy
@@ -77,7 +79,7 @@ class Writer:
         self._facts: dict[str, typing.Any] = {
             "source_uuid": str(raw.uuid),
             "source_title": raw.title,
-            "version": udvd_core.__version__,
+            "versions": {"nionswift-udvd": udvd_core.__version__, **_versions("nionswift", "numpy")},
             "state": PRELIMINARY,
             "settings": spec.to_dict()["training"],
         }
@@ -171,6 +173,15 @@ class Writer:
             numpy.ascontiguousarray(data).reshape(shape + datum), data_descriptor=form.descriptor
         )
         self._document_model.update_data_item_partial(target.item, metadata, block, source, box + whole)
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    """Installed versions, for provenance."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
 
 
 def _denoised_form(raw: DataAndMetadata.DataMetadata, spec: ScanSpec) -> _Form:

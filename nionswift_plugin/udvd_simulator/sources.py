@@ -64,6 +64,12 @@ class SimulatorConfig:
         Rows and columns of a simulated sample.
     q_rows, channels : int
         Detector size of a simulated sample.
+    spreading : float
+        Probability that an electron also counts in a neighbour pixel.
+    dead_pixels : int
+        Pixels of a simulated detector that count nothing.
+    gap_columns : tuple of int
+        Channels of a simulated detector that lie between chips and count nothing.
     energy : str or None
         Energy axis ``OFFSET:STEP`` of a recorded scan, eV; None takes the file's own.
     """
@@ -75,6 +81,9 @@ class SimulatorConfig:
     q_rows: int = 16
     channels: int = 512
     energy: str | None = None
+    spreading: float = 0.25
+    dead_pixels: int = 0
+    gap_columns: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.counts > 0:
@@ -110,11 +119,14 @@ class SimulatorConfig:
         try:
             if "size" in values:
                 values["size"] = tuple(int(size) for size in values["size"])
-            values.update({key: int(values[key]) for key in ("seed", "q_rows", "channels") if key in values})
+            values.update(
+                {key: int(values[key]) for key in ("seed", "q_rows", "channels", "dead_pixels") if key in values}
+            )
+            if "gap_columns" in values:
+                values["gap_columns"] = tuple(int(column) for column in values["gap_columns"])
             if values.get("energy") is not None:
                 values["energy"] = str(values["energy"])
-            if "counts" in values:
-                values["counts"] = float(values["counts"])
+            values.update({key: float(values[key]) for key in ("counts", "spreading") if key in values})
             return SimulatorConfig(**{**values, "source": str(values.get("source", "h-bn"))})
         except (TypeError, ValueError) as error:
             raise SettingsError(f"the simulator's description cannot be used: {error}") from None
@@ -214,4 +226,7 @@ def build_source(config: SimulatorConfig) -> FrameSource:
     sample = _SAMPLES[config.source](
         config.size, config.channels, counts=config.counts, q_rows=config.q_rows, seed=config.seed
     )
-    return SimulatedSource(sample, Detector(seed=config.seed))
+    detector = Detector(
+        config.spreading, dead_pixels=config.dead_pixels, gap_columns=config.gap_columns, seed=config.seed
+    )
+    return SimulatedSource(sample, detector)

@@ -70,7 +70,7 @@ def published(network, **replaced):
 
 
 def trained_like(frames):
-    """The paper's network with weights whose output is near the size of the input, as after training; fresh ones give 1e-6."""
+    """The paper's network with weights whose output is about as large as its input; fresh ones give 1e-6."""
     torch.manual_seed(6)
     network = paper_network(frames)
     for weight in network.parameters():

@@ -18,7 +18,7 @@ from udvd_core.simulate import simulate_hbn
 
 
 def spec_for(scan_shape=(4, 5), frame_shape=(1, 40), **training):
-    training = {"device": "cpu", "width": 2, "budget_s": 0.5, **training}
+    training = {"device": "cpu", "width": 2, "budget_s": 0.2, **training}
     return ScanSpec("a", scan_shape, frame_shape, Axis(frame_shape[1], 100.0, 1.0, "eV", "E"), (), Training(**training))
 
 
@@ -172,10 +172,13 @@ HOSTILE = {
 def test_any_values_give_finite_results(rng, kind, frame_shape):
     spec = spec_for((4, 5), frame_shape, frames=True, learning_rate=1e-2)
     clean = frames_for(spec, rng, 5.0)
-    session, result = denoise_whole(spec, HOSTILE[kind](clean).astype(numpy.float32))
+    session = Session(spec)
+    session.push(0, HOSTILE[kind](clean).astype(numpy.float32))
+    for _ in range(26):  # one judgement
+        session.model.learn()
+    result = drive(session)
     assert session.final == spec.count
     assert numpy.isfinite(result.data).all()
-    assert session.model.steps > 0 or session.model.settled
     if kind == "zeros":
         assert abs(result.data).max() < 1e-3
     if kind == "one saturated":
