@@ -162,7 +162,8 @@ def _quality(
     images = {name: _maps(values, source.energy, maps) for name, values in spectra.items()}
     picture = options.out / "demo.png"
     figures: dict[str, typing.Any] = {"picture": str(picture), "psnr_db": None}
-    title = f"{pathlib.Path(options.file).name if options.file else 'simulated h-BN'}, {raw.shape[1]} x {raw.shape[0]}, {job.finished.step} steps"
+    name = pathlib.Path(options.file).name if options.file else "simulated h-BN"
+    title = f"{name}, {raw.shape[1]} x {raw.shape[0]}, {job.finished.step} steps"
     if "truth" in spectra:
         kinds = {"spectra": spectra} | {
             window.name: {name: image[row] for name, image in images.items()} for row, window in enumerate(maps)
