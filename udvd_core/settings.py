@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+import urllib.parse
 
 from udvd_core.axes import Axis
 from udvd_core.errors import SettingsError
@@ -126,6 +127,11 @@ class ScanSpec:
         for size in self.scan_shape:
             count *= size
         return count
+
+    @property
+    def file_name(self) -> str:
+        """`scan_id` in letters that every file system takes."""
+        return urllib.parse.quote(self.scan_id, safe=" ")
 
     @property
     def output_shape(self) -> tuple[int, ...]:

@@ -145,7 +145,13 @@ class Companion:
 
     def recording_started(self, recording: Recording) -> None:
         """Begin a job."""
+        if self._engine is not None and not self._engine.alive:
+            self._engine.close()
+            self._engine = None
+            self._start_engine()
         if recording.metadata is None or self._engine is None:
+            self.item_ignored(recording.title, self.trouble)
+            recording.release()
             return
         training = self.preferences.training
         training = dataclasses.replace(training, budget_s=_engine_budget(training))

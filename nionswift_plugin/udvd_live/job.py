@@ -100,7 +100,7 @@ class Job:
         """Make items, feed again what the engine lacks, and tell it when the scan is over."""
         if self.phase is Phase.DONE:
             return
-        if not self._ready:
+        if not self._ready and self.status is not None:  # the engine has it: no empty items if that fails
             self._ready = not self._writer.create_next()
         while self._ready and self._early:
             self._write(self._early.pop(0))

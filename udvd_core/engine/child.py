@@ -17,6 +17,7 @@ from udvd_core.errors import EngineError
 
 BEAT_S = 1.0
 SILENCE_S = 6.0
+START_S = 30.0  # to begin to speak, on a busy machine with a cold disk
 LOW_PRIORITY_WITHOUT_WINDOW = 0x00004000 | 0x08000000  # Windows' process creation flags
 
 
@@ -47,7 +48,7 @@ def find_python(override: str | None = None) -> str:
 
 
 class Child:
-    """A running engine host. `order` never waits; a thread writes, beats and kills a silent child.
+    """A running engine host. `order` never waits; one thread writes, one beats and kills a silent child.
 
     Parameters
     ----------
@@ -80,10 +81,15 @@ class Child:
                 )
         except OSError as error:
             raise EngineError(f"engine cannot be started with {python}: {error}; choose another interpreter") from None
-        self._heard = time.monotonic()
+        self._silent_from = time.monotonic() + START_S
+        self._ended = threading.Event()
         self._orders: queue.SimpleQueue[wire.Message | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write, name="udvd-engine-orders", daemon=True)
-        self._writer.start()
+        self._threads = [
+            threading.Thread(target=self._write, name="udvd-engine-orders", daemon=True),
+            threading.Thread(target=self._watch, name="udvd-engine-watch", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def pid(self) -> int:
@@ -104,7 +110,7 @@ class Child:
                 return
             if message is None:
                 return
-            self._heard = time.monotonic()
+            self._silent_from = time.monotonic() + SILENCE_S
             yield message
 
     def end(self, patience_s: float = 0.0) -> None:
@@ -117,8 +123,10 @@ class Child:
                 pass  # it had its chance
         self._process.kill()
         self._process.wait()
+        self._ended.set()
         self._orders.put(None)
-        self._writer.join()
+        for thread in self._threads:
+            thread.join()
 
     def close(self) -> None:
         """Free the pipes, after the last of `messages`."""
@@ -129,17 +137,17 @@ class Child:
                 pass  # what was still to be written went to a dead child
 
     def _write(self) -> None:
-        """Thread: orders to the child, a beat each second."""
+        """Thread: orders to the child; waits where the child does not read."""
         sender = wire.Sender(typing.cast(typing.BinaryIO, self._process.stdin))
-        message: wire.Message | None = {"kind": "beat"}
-        while message is not None:
+        while (message := self._orders.get()) is not None:
             try:
                 sender.send(message.pop("kind"), **message)
             except (OSError, ValueError):
                 return  # the child is gone, its listener knows
-            try:
-                message = self._orders.get(timeout=BEAT_S)
-            except queue.Empty:
-                message = {"kind": "beat"}
-                if time.monotonic() - self._heard > SILENCE_S:
-                    self._process.kill()
+
+    def _watch(self) -> None:
+        """Thread: a beat each second; the end of a child that has been silent for too long."""
+        while not self._ended.wait(BEAT_S):
+            self.order("beat")
+            if time.monotonic() > self._silent_from:
+                self._process.kill()

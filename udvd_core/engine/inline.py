@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy
 import numpy.typing
 
-from udvd_core.engine.protocol import Event
-from udvd_core.engine.service import Service, require
+from udvd_core.engine.protocol import Event, require
+from udvd_core.engine.service import Service
 from udvd_core.settings import ScanSpec
 
 Array = numpy.typing.NDArray[numpy.float32]
@@ -39,12 +39,16 @@ class InlineEngine:
 
     def abort(self, scan_id: str) -> None:
         """Forget this scan."""
-        self._ids.discard(scan_id)
         self._service.abort(scan_id)
 
     def poll(self) -> list[Event]:
         """Work for a moment and say what happened."""
         return self._service.work(POLL_S)
+
+    @property
+    def alive(self) -> bool:
+        """Always."""
+        return True
 
     def describe(self) -> str:
         """Where it runs."""

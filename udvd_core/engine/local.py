@@ -18,7 +18,7 @@ import numpy.typing
 
 from udvd_core.engine import wire
 from udvd_core.engine.child import Child, find_python
-from udvd_core.engine.protocol import Block, Event, Failed, Finished, Resend
+from udvd_core.engine.protocol import Block, Event, Failed, Finished, Resend, require
 from udvd_core.engine.ring import Ring
 from udvd_core.errors import EngineError
 from udvd_core.settings import ScanSpec
@@ -52,6 +52,7 @@ class LocalEngine:
         self._folder = pathlib.Path(self._temporary.name)
         self._ring = Ring(ring_bytes)
         self._lock = threading.Lock()
+        self._opened: set[str] = set()
         self._specs: dict[str, ScanSpec] = {}
         self._lost: set[str] = set()
         self._events: collections.deque[Event] = collections.deque()
@@ -75,6 +76,7 @@ class LocalEngine:
     def open(self, spec: ScanSpec) -> None:
         """Announce a scan."""
         with self._lock:
+            self._opened.add(spec.scan_id)
             self._specs[spec.scan_id] = spec
             if self._failure:
                 self._events.append(Failed(spec.scan_id, self._failure))
@@ -83,6 +85,7 @@ class LocalEngine:
 
     def push(self, scan_id: str, start: int, frames: Array) -> bool:
         """Copy frames, shape (n, q, E), counts, into the ring; False when it is full. Any thread."""
+        require(self._opened, scan_id)
         with self._lock:
             if scan_id not in self._specs or scan_id in self._lost or self._failure:
                 return False
@@ -94,6 +97,7 @@ class LocalEngine:
 
     def finish(self, scan_id: str) -> None:
         """No more frames will come."""
+        require(self._opened, scan_id)
         with self._lock:
             if scan_id not in self._lost:
                 self._child.order("finish", scan_id=scan_id)
@@ -117,6 +121,11 @@ class LocalEngine:
                     self._forget(event.scan_id)
         return events
 
+    @property
+    def alive(self) -> bool:
+        """Whether there is a child, or another is being started."""
+        return not self._failure
+
     def describe(self) -> str:
         """Where it runs and how it is."""
         return f"local process, {self._failure or self._state}"
@@ -124,6 +133,8 @@ class LocalEngine:
     def close(self) -> None:
         """End the child and free the ring."""
         with self._lock:
+            if self._closing:
+                return
             self._closing = True
         self._child.end(patience_s=1.0)
         self._thread.join()
@@ -172,7 +183,7 @@ class LocalEngine:
                 return False
             self._state = "restarting"
             for scan_id, spec in self._specs.items():
-                checkpoint = self._folder / f"{scan_id}.safetensors"
+                checkpoint = self._folder / f"{spec.file_name}.safetensors"
                 self._child.order("open", spec=spec.to_dict(), resume=str(checkpoint) if checkpoint.exists() else None)
                 self._lost.add(scan_id)
                 self._events.append(Resend(scan_id, reason))
@@ -187,6 +198,7 @@ class LocalEngine:
         return lines[-1][:200] if lines else "without a word"
 
     def _forget(self, scan_id: str) -> None:
-        self._specs.pop(scan_id, None)
+        spec = self._specs.pop(scan_id, None)
         self._lost.discard(scan_id)
-        (self._folder / f"{scan_id}.safetensors").unlink(missing_ok=True)
+        if spec is not None:
+            (self._folder / f"{spec.file_name}.safetensors").unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import typing
 import numpy
 import numpy.typing
 
+from udvd_core.errors import EngineError
 from udvd_core.settings import ScanSpec
 
 Array = numpy.typing.NDArray[numpy.float32]
@@ -99,10 +100,17 @@ class Engine(typing.Protocol):
     def push(self, scan_id: str, start: int, frames: Array) -> bool:
         """Hand over frames `start` and following, shape (n, q, E), counts; thread-safe.
 
+        Frames of a scan that has ended are ignored, whatever comes back.
+
         Returns
         -------
         bool
             False when there was no room: nothing was taken, push the same frames again later.
+
+        Raises
+        ------
+        EngineError
+            When the scan was never opened.
         """
         ...
 
@@ -118,6 +126,11 @@ class Engine(typing.Protocol):
         """Everything that happened since the last call, oldest first."""
         ...
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can take scans; False when it has given up for good."""
+        ...
+
     def describe(self) -> str:
         """One line for the user: where this engine runs and how it is."""
         ...
@@ -125,3 +138,15 @@ class Engine(typing.Protocol):
     def close(self) -> None:
         """End the engine and free all it holds."""
         ...
+
+
+def require(scan_ids: typing.Container[str], scan_id: str) -> None:
+    """Refuse to work on a scan that was never opened.
+
+    Raises
+    ------
+    EngineError
+        When `scan_id` is unknown.
+    """
+    if scan_id not in scan_ids:
+        raise EngineError(f"scan {scan_id!r} is not open; open it before its first frame")

@@ -12,7 +12,7 @@ import numpy
 import numpy.typing
 
 from udvd_core.engine.protocol import Block, Event, Failed, Finished, Status
-from udvd_core.errors import EngineError, InputError, UdvdError
+from udvd_core.errors import InputError, UdvdError, WeightsError
 from udvd_core.maps.window import map_values
 from udvd_core.session import Denoised, Session
 from udvd_core.settings import ScanSpec
@@ -40,7 +40,7 @@ class Service:
     Parameters
     ----------
     checkpoints : path or None
-        Folder for checkpoints, ``<scan_id>.safetensors``.
+        Folder for checkpoints, ``<file_name>.safetensors``.
     clock : callable
         Seconds; for tests.
     """
@@ -63,7 +63,7 @@ class Service:
         try:
             for window in spec.maps:
                 map_values(numpy.zeros((1, spec.energy.size), numpy.float32), spec.energy, (window,))
-            self._open[spec.scan_id] = _Open(Session(spec, resume, self._clock))
+            self._open[spec.scan_id] = _Open(self._session(spec, resume))
         except ModuleNotFoundError as error:
             reason = f"{error.name} is not installed for this engine; install nionswift-udvd[engine] there"
             self._events.append(Failed(spec.scan_id, reason))
@@ -105,6 +105,15 @@ class Service:
         for scan_id in list(self._open):
             self.abort(scan_id)
 
+    def _session(self, spec: ScanSpec, resume: str | None) -> Session:
+        """Session from a checkpoint, or from the beginning where that cannot be used."""
+        if resume is not None:
+            try:
+                return Session(spec, resume, self._clock)
+            except WeightsError:
+                log.exception("scan %s begins anew", spec.scan_id)
+        return Session(spec, None, self._clock)
+
     def _advance(self, scan_id: str, budget: float) -> None:
         entry = self._open[scan_id]
         session = entry.session
@@ -120,7 +129,10 @@ class Service:
             del self._open[scan_id]
         elif self._checkpoints is not None and now - entry.saved >= CHECKPOINT_S and session.received:
             entry.saved = now
-            session.save(str(self._checkpoints / f"{scan_id}.safetensors"))
+            try:
+                session.save(str(self._checkpoints / f"{session.spec.file_name}.safetensors"))
+            except OSError:
+                log.exception("scan %s goes on without a checkpoint", scan_id)
 
     def _fail(self, scan_id: str, reason: str) -> None:
         self.abort(scan_id)
@@ -157,15 +169,3 @@ def _finished(session: Session) -> Finished:
         late = f"the time budget of {budget:g} s was used up: {final} of {received} frames are final"
         note = f"{late}; {note}" if note else late
     return Finished(session.spec.scan_id, received, final, session.model.steps, session.provenance(), note)
-
-
-def require(scan_ids: typing.Container[str], scan_id: str) -> None:
-    """Refuse to work on a scan that is not open.
-
-    Raises
-    ------
-    EngineError
-        When `scan_id` is unknown.
-    """
-    if scan_id not in scan_ids:
-        raise EngineError(f"scan {scan_id!r} is not open; open it before its first frame")

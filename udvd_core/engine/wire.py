@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import struct
 import threading
 import typing
@@ -67,12 +68,17 @@ def receive(stream: typing.BinaryIO) -> Message | None:
     text, body = _exactly(stream, text_size), _exactly(stream, body_size)
     if text is None or body is None:
         return None
-    message: Message = json.loads(text)
-    at = 0
-    for name, shape in message.pop("arrays"):
-        count = int(numpy.prod(shape))
-        message[name] = numpy.frombuffer(body, numpy.float32, count, at).reshape(shape)
-        at += 4 * count
+    try:
+        message: Message = json.loads(text)
+        at = 0
+        for name, shape in message.pop("arrays"):
+            count = math.prod(shape)
+            message[name] = numpy.frombuffer(body, numpy.float32, count, at).reshape(shape)
+            at += 4 * count
+        if not isinstance(message["kind"], str) or at != body_size:
+            raise ValueError("no kind, or more bytes than the arrays need")
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise EngineError(f"what came is no message ({error}); something else wrote here") from None
     return message
 
 
