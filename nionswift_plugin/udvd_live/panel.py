@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 PANEL_ID = "udvd-live-panel"
 PERIOD_S = 0.1
+WIDTH = 280
 
 
 class PanelHandler(Declarative.Handler):
@@ -48,7 +49,7 @@ class PanelHandler(Declarative.Handler):
             ),
             _line(u, "scan_model"),
             _line(u, "state_model"),
-            u.create_progress_bar(value="@binding(progress_model.value)", minimum=0, maximum=100),
+            u.create_progress_bar(value="@binding(progress_model.value)", minimum=0, maximum=100, width=WIDTH),
             _line(u, "progress_text_model"),
             _line(u, "learning_model"),
             _line(u, "engine_model"),
@@ -93,7 +94,10 @@ class PanelHandler(Declarative.Handler):
 
 
 def _line(u: Declarative.DeclarativeUI, model: str) -> typing.Any:
-    return u.create_row(u.create_label(text=f"@binding({model}.value)"), u.create_stretch())
+    """A label that wraps, so that a long text does not widen the dock."""
+    return u.create_row(
+        u.create_label(text=f"@binding({model}.value)", width=WIDTH, word_wrap=True), u.create_stretch()
+    )
 
 
 def state_line(companion: Companion, job: Job | None) -> str:

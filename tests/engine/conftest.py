@@ -85,7 +85,9 @@ class Driver:
         """Poll until something is so."""
         until = time.monotonic() + timeout_s
         while not condition():
-            assert time.monotonic() < until, f"waited in vain; {self.engine.describe()}; the last was {self.events[-1:]}"
+            assert time.monotonic() < until, (
+                f"waited in vain; {self.engine.describe()}; the last was {self.events[-1:]}"
+            )
             events = self.engine.poll()
             for driver in (self, *others):
                 driver.take(events)

@@ -346,7 +346,11 @@ time.sleep(600)
 def test_nothing_is_left_where_the_parent_is_killed(when):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, when], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", PARENT, when],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         pid, ring = parent.stdout.readline().split()

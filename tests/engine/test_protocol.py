@@ -133,7 +133,10 @@ def test_abort_is_the_last_of_a_scan_and_leaves_others_alone(engine, scan_id, ma
 
 
 def test_two_scans_at_once_do_not_mix(engine, scan_id, make_spec, drive, counts):
-    one_spec, two_spec = make_spec(scan_id, model="raw"), make_spec(next(scan_ids), (3, 4), rows=2, frames=True, model="raw")
+    one_spec, two_spec = (
+        make_spec(scan_id, model="raw"),
+        make_spec(next(scan_ids), (3, 4), rows=2, frames=True, model="raw"),
+    )
     three_spec = make_spec(next(scan_ids), (6,))
     one, two, three = (drive(engine, spec, counts(spec)) for spec in (one_spec, two_spec, three_spec))
     for stop in range(3, 13, 3):

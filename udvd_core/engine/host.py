@@ -13,6 +13,7 @@ import logging
 import os
 import pathlib
 import queue
+import shutil
 import sys
 import threading
 import time
@@ -40,6 +41,7 @@ class Host:
         self._orders = orders
         self._sender = sender
         self._ring = ring
+        self._folder = checkpoints
         self._service = Service(checkpoints)
         self._inbox: queue.Queue[wire.Message] = queue.Queue()
         self._heard = time.monotonic()
@@ -85,7 +87,7 @@ class Host:
                 if message["kind"] != "beat":
                     self._inbox.put(message)
         finally:
-            os._exit(0)
+            self._leave()
 
     def _beat(self) -> None:
         """Thread: tells the parent that this process lives; ends the process when the parent is silent."""
@@ -95,6 +97,11 @@ class Host:
             except (OSError, ValueError):
                 break
             time.sleep(BEAT_S)
+        self._leave()
+
+    def _leave(self) -> None:
+        """End now: the parent is gone, and nobody else would remove its folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
 
 

@@ -94,7 +94,7 @@ class Service:
         for scan_id in list(self._open):
             try:
                 self._advance(scan_id, budget / len(self._open))
-            except (UdvdError, MemoryError, OSError, RuntimeError, ValueError) as error:
+            except Exception as error:  # whatever it is, the other scans go on
                 log.exception("scan %s failed", scan_id)
                 self._fail(scan_id, f"{type(error).__name__}: {error}")
         events, self._events = self._events, []
