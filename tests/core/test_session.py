@@ -290,6 +290,17 @@ def test_rows_come_out_as_they_come_in_and_again_when_their_neighbours_have_come
     assert session.model.calls.index([4, 5, 6, 7]) <= 2, "new rows do not wait for others"
 
 
+def test_a_settled_model_denoises_again_only_what_has_new_neighbours(slow_session):
+    session, _, frames = slow_session(settled_at=0)
+    result = Result(session.spec)
+    for start in (0, 4, 12):
+        session.push(start, frames[start : start + 4])
+        for _ in range(20):
+            result.take(session.advance(0.05))
+        assert session.resting
+    assert result.times.tolist() == [1, 1, 1, 2, *[1] * 4, *[0] * 4, *[1] * 4, *[0] * 4]
+
+
 def test_results_are_refreshed_while_nothing_comes(slow_session):
     session, clock, frames = slow_session()
     session.push(0, frames)

@@ -45,12 +45,13 @@ def test_halo_is_as_far_as_the_network_sees(size, radius, whole_neighbours):
     ("shape", "largest", "pattern", "hidden", "whole_neighbours"),
     [
         ((1, 701), (256, 64), GRID, (0, 1), True),
+        ((1, 701), (256, 64), LINE, (0, 200), False),
         ((1, 403), (256, 50), LINE, (0, 0), True),
         ((301, 5), (37, 1024), LINE, (1, 1), False),
         ((10, 318), (6, 64), GRID, (1, 1), False),
         ((9, 12), (256, 1024), GRID, (0, 2), False),
     ],
-    ids=["spectra", "line", "tall", "frames", "one tile"],
+    ids=["spectra", "much hidden", "line", "tall", "frames", "one tile"],
 )
 def test_tiled_equals_untiled(shape, largest, pattern, hidden, whole_neighbours):
     torch.manual_seed(4)

@@ -186,7 +186,8 @@ def test_a_frozen_child_is_replaced_and_nobody_waits_for_it(quick, make_spec, dr
     numpy.testing.assert_array_equal(scan.data, scan.frames[:, 0])
 
 
-def test_a_full_ring_says_so_and_loses_nothing(quick, make_spec, drive, counts):
+@pytest.mark.parametrize("then", ["goes on", "dies"])
+def test_a_full_ring_says_so_and_loses_nothing(quick, make_spec, drive, counts, then):
     engine = quick(ring_bytes=4096)  # 32 spectra of 32 channels
     spec = make_spec("a", (10, 20), model="raw")
     scan = drive(engine, spec, counts(spec))
@@ -197,10 +198,29 @@ def test_a_full_ring_says_so_and_loses_nothing(quick, make_spec, drive, counts):
     at = scan.at
     assert 3 < at <= 3 + 33
     assert not engine.push("a", at, scan.frames[at : at + 3])
-    os.kill(engine.pid, signal.SIGCONT)
+    os.kill(engine.pid, signal.SIGCONT if then == "goes on" else signal.SIGKILL)
     scan.run()
     numpy.testing.assert_array_equal(scan.data, scan.frames[:, 0])
-    assert not scan.of(Resend)
+    assert len(scan.of(Resend)) == (then == "dies")
+
+
+def test_between_a_death_and_its_news_nothing_is_taken(quick, make_spec, drive, counts):
+    """Else the new child could finish with the few frames that reached it."""
+    engine = quick()
+    spec = make_spec("a", model="raw")
+    scan = drive(engine, spec, counts(spec))
+    scan.push(10)
+    scan.wait(lambda: scan.of(Block))
+    pid = engine.pid
+    os.kill(pid, signal.SIGKILL)
+    wait(lambda: engine.pid != pid)
+    wait(lambda: any(isinstance(event, Resend) for event in tuple(engine._events)))
+    assert not engine.push("a", 10, scan.frames[10:12])
+    engine.finish("a")
+    time.sleep(0.5)
+    scan.run()
+    assert scan.of(Finished)[0].received == 20
+    numpy.testing.assert_array_equal(scan.data, scan.frames[:, 0])
 
 
 def test_frames_larger_than_the_ring_never_fit(quick, make_spec, drive, counts):

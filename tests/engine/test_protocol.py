@@ -126,10 +126,18 @@ def test_abort_is_the_last_of_a_scan_and_leaves_others_alone(engine, scan_id, ma
     engine.push(scan_id, 0, scan.frames[:2])
     engine.finish(scan_id)
     engine.abort(scan_id)
-    other.run(timeout_s=30)
+    other.push()
+    other.wait(lambda: other.ended, scan)
     scan.settle()
     assert len(scan.events) == seen, "events came after abort"
     assert (other.final == 1).all()
+
+
+def test_abort_swallows_a_failure_that_nobody_has_seen(engine, scan_id, make_spec, drive, counts):
+    scan = drive(engine, make_spec(scan_id, device="cuda:64"), None)
+    engine.abort(scan_id)
+    scan.settle()
+    assert scan.events == []
 
 
 def test_two_scans_at_once_do_not_mix(engine, scan_id, make_spec, drive, counts):
