@@ -84,6 +84,7 @@ class Job:
         self._early: list[Block] = []
         self._ready = self._finish_sent = False
         engine.open(spec)
+        recording.sums_rows = spec.frame_shape != recording.layout.frame_shape
         recording.sink = lambda start, frames: engine.push(spec.scan_id, start, frames)
 
     @property
@@ -172,7 +173,8 @@ class Job:
         self.finished, self.note = event, event.note
         complete = self.recording.coverage.complete and event.final == event.received
         state = FINAL if complete else NAMES.get(self.recording.state, PRELIMINARY)
-        facts = {"provenance": event.provenance, "note": event.note, "coverage": event.final / self.spec.count}
+        provenance = {**event.provenance, "summed_over_q": self.recording.sums_rows}
+        facts = {"provenance": provenance, "note": event.note, "coverage": event.final / self.spec.count}
         self._close(state, facts)
 
     def _close(self, state: str, facts: dict[str, typing.Any]) -> None:

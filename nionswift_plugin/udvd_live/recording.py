@@ -63,6 +63,8 @@ class Recording:
         self.error: str | None = None
         self.sink: typing.Callable[[int, Array], bool] | None = None
         """Where frames go, as ``sink(start, frames)``; answers whether they were taken."""
+        self.sums_rows = False
+        """Whether the sink gets frames summed over q, shape (n, 1, E): a copy of less than the frames."""
         self._rows = 0
         item.increment_data_ref_count()
         self._holds_data = True
@@ -83,10 +85,8 @@ class Recording:
         frames = block.reshape(-1, *self.layout.frame_shape)
         at = 0
         for start, stop in self.coverage.receive(box):
-            part = frames[at : at + stop - start]
+            self._deliver(start, frames[at : at + stop - start])
             at += stop - start
-            if self.sink is not None and self.sink(start, part):
-                self.coverage.deliver(start, stop)
         self.metadata = self.metadata or metadata
 
     def take_rows(self) -> None:
@@ -115,10 +115,9 @@ class Recording:
         if waiting is None or self.sink is None:
             return
         apply_updates()  # after asking: a block is queued for the item before it counts as received
-        for start, stop, box in rectangles(*waiting, self.layout.scan_shape):
-            if not self.sink(start, self.read(box)):
+        for start, _, box in rectangles(*waiting, self.layout.scan_shape):
+            if not self._deliver(start, self.read(box)):
                 return
-            self.coverage.deliver(start, stop)
 
     def read(self, box: tuple[slice, ...]) -> Array:
         """Frames of a box of positions from the raw item, shape (n, q, E)."""
@@ -132,6 +131,17 @@ class Recording:
         if self._holds_data and not self.item._closed:
             self.item.decrement_data_ref_count()
         self._holds_data = False
+
+    def _deliver(self, start: int, frames: numpy.typing.NDArray[typing.Any]) -> bool:
+        """Give frames to the sink; whether it took them. On any thread."""
+        if self.sink is None:
+            return False
+        if self.sums_rows:
+            frames = frames.sum(1, keepdims=True, dtype=numpy.float32)
+        if not self.sink(start, frames):
+            return False
+        self.coverage.deliver(start, start + len(frames))
+        return True
 
     def _rows_mask(self, rows: int) -> numpy.typing.NDArray[numpy.bool_]:
         """Mask over all frames: those of the first rows."""

@@ -106,4 +106,5 @@ def specify(
         except InputError as error:
             left_out.append(f"no map {window.name!r}: {error}")
     training = dataclasses.replace(training, frames=training.frames and layout.datum_dimensions == 2)
-    return ScanSpec(scan_id, layout.scan_shape, layout.frame_shape, energy, tuple(possible), training), left_out
+    frame_shape = layout.frame_shape if training.frames else (1, energy.size)  # else summed over q on the way
+    return ScanSpec(scan_id, layout.scan_shape, frame_shape, energy, tuple(possible), training), left_out

@@ -126,6 +126,8 @@ class HeadlessSwift:
 
     def close(self) -> None:
         """Close the window, the application and the plug-ins; harmless when closed."""
+        if self._loop is None:
+            return
         teardown.close_all(
             [
                 self._close_window,

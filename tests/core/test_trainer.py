@@ -26,7 +26,7 @@ def small_trainer(learning_rate=3e-3):
     return Trainer(network, learning_rate)
 
 
-def small_batch(frames=8):
+def small_batch(frames=4):
     """Windows of a smooth signal with unit noise, targets, and a weight of one everywhere."""
     torch.manual_seed(1)
     signal = 3 * torch.sin(torch.arange(24) / 3).expand(frames, 5, 1, 24)

@@ -13,7 +13,7 @@ ENERGY = Axis(32, 100.0, 1.0, "eV", "E")
 
 
 def spec_for(scan_id, scan_shape=(4, 5), rows=1, maps=(), **training):
-    training = {"device": "cpu", "width": 2, "budget_s": 0.4, "preview_s": 0.1, **training}
+    training = {"device": "cpu", "width": 2, "budget_s": 0.7, "preview_s": 0.1, **training}
     return ScanSpec(scan_id, scan_shape, (rows, ENERGY.size), ENERGY, tuple(maps), Training(**training))
 
 
@@ -94,7 +94,7 @@ class Driver:
             if not events:
                 time.sleep(0.005)
 
-    def settle(self, seconds=0.3):
+    def settle(self, seconds=0.15):
         """Poll for a while."""
         until = time.monotonic() + seconds
         self.wait(lambda: time.monotonic() >= until)

@@ -95,7 +95,7 @@ def test_frames_are_copied(engine, scan_id, make_spec, drive, counts):
 
 
 def test_a_scan_that_was_cut_short(engine, scan_id, make_spec, drive, counts):
-    spec = make_spec(scan_id)
+    spec = make_spec(scan_id, model="raw")
     scan = drive(engine, spec, counts(spec))
     scan.push(7)
     engine.finish(scan_id)
@@ -115,7 +115,7 @@ def test_finish_without_any_frame(engine, scan_id, make_spec, drive, counts):
 @pytest.mark.parametrize("after", [0, 6, 20])
 def test_abort_is_the_last_of_a_scan_and_leaves_others_alone(engine, scan_id, make_spec, drive, counts, after):
     other_id = next(scan_ids)
-    spec, other_spec = make_spec(scan_id), make_spec(other_id)
+    spec, other_spec = make_spec(scan_id), make_spec(other_id, model="raw")
     scan, other = drive(engine, spec, counts(spec)), drive(engine, other_spec, counts(other_spec))
     other.push(9)
     scan.push(after)
@@ -191,7 +191,7 @@ def test_what_cannot_be_done_fails_with_a_sentence(engine, scan_id, make_spec, d
 
 @pytest.mark.parametrize("shape", [(2, 1, 31), (2, 2, 32), (2, 32), (21, 1, 32)], ids=str)
 def test_frames_of_the_wrong_shape_fail_the_scan_only(engine, scan_id, make_spec, drive, counts, shape):
-    spec, other_spec = make_spec(scan_id), make_spec(next(scan_ids))
+    spec, other_spec = make_spec(scan_id), make_spec(next(scan_ids), model="raw")
     scan, other = drive(engine, spec, counts(spec)), drive(engine, other_spec, counts(other_spec))
     scan.push(5)
     other.push(5)
@@ -203,7 +203,7 @@ def test_frames_of_the_wrong_shape_fail_the_scan_only(engine, scan_id, make_spec
 
 
 def test_no_frames_at_once_do_no_harm(engine, scan_id, make_spec, drive, counts):
-    spec = make_spec(scan_id)
+    spec = make_spec(scan_id, model="raw")
     scan = drive(engine, spec, counts(spec))
     engine.push(scan_id, 3, scan.frames[:0])
     assert (scan.run().final == 1).all()

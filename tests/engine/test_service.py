@@ -76,7 +76,7 @@ def test_several_scans_share_the_time(make_spec, counts):
     for spec in specs:
         service.open(spec)
         service.push(spec.scan_id, 0, counts(spec))
-    events = [event for _ in range(20) for event in service.work(0.1)]
+    events = [event for _ in range(12) for event in service.work(0.1)]
     steps = {event.scan_id: event.step for event in events if isinstance(event, Status)}
     assert set(steps) == {"a", "b", "c"} and min(steps.values()) > 0.2 * max(steps.values()) > 0
     assert {event.scan_id for event in events if isinstance(event, Block)} == {"a", "b", "c"}

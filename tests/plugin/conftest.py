@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import json
 import pathlib
 import typing
 
@@ -11,9 +12,18 @@ import pytest
 pytest.importorskip("nion.swift", reason="needs the extra 'swift'")
 pytest.importorskip("nion.usim_device", reason="needs the extra 'simulator'")
 
+from nionswift_plugin.udvd_live.companion import Companion, companion_of  # noqa: E402
 from nionswift_plugin.udvd_simulator import headless, sources  # noqa: E402
 
 SMALL: dict[str, typing.Any] = {"source": "h-bn", "counts": 300, "seed": 3, "size": [6, 5], "q_rows": 4, "channels": 64}
+
+SETTINGS: dict[str, typing.Any] = {
+    "maps": [
+        {"name": "Core", "signal": [135, 145], "background": [105, 130]},
+        {"name": "Window", "signal": [110, 120]},
+    ],
+    "training": {"budget_s": 4},
+}
 
 
 @pytest.fixture
@@ -34,8 +44,22 @@ def source(simulator_config: sources.SimulatorConfig) -> sources.FrameSource:
 
 
 @pytest.fixture
+def plug_in_settings(
+    request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> pathlib.Path:
+    """File with the settings of the plug-in: `SETTINGS`, with what the test passes indirectly on top."""
+    path = tmp_path / "udvd.json"
+    path.write_text(json.dumps({**SETTINGS, **getattr(request, "param", {})}))
+    monkeypatch.setenv("UDVD_SETTINGS", str(path))
+    return path
+
+
+@pytest.fixture
 def swift(
-    simulator_config: sources.SimulatorConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    simulator_config: sources.SimulatorConfig,
+    plug_in_settings: pathlib.Path,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> collections.abc.Iterator[headless.HeadlessSwift]:
     """A running Swift with its project in ``tmp_path / "swift"`` and the simulated camera as EELS camera.
 
@@ -58,3 +82,11 @@ def swift(
     monkeypatch.setenv("UDVD_SIMULATOR", simulator_config.to_json())
     with headless.HeadlessSwift(tmp_path / "swift") as opened:
         yield opened
+
+
+@pytest.fixture
+def companion(swift: headless.HeadlessSwift) -> Companion:
+    """The plug-in's companion of `swift`, its engine ready; the panel of the window gives it time."""
+    found = companion_of(swift.document_model)
+    swift.pump_until(lambda: found.engine is None or "starting" not in found.engine.describe(), 60)
+    return found

@@ -1,0 +1,45 @@
+"""Swift is closed in the middle of a scan: what was denoised is there when the project is opened again."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+
+import numpy
+import pytest
+from live import received
+
+from nionswift_plugin.udvd_simulator import acquire, headless
+
+
+# Swift itself raises in its own threads when it is closed during an acquisition (nionswift issue 99).
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_results_survive_closing_in_mid_scan(swift, companion, tmp_path):
+    before = set(pathlib.Path("/dev/shm").iterdir()) if pathlib.Path("/dev/shm").is_dir() else set()
+    acquire.acquire_spectrum_image(swift, (6, 5), 100)
+    swift.pump_until(lambda: received(companion) >= 14 and companion.current.timeline.first_preview, 60)
+    swift.pump(0.5)
+    job, pid = companion.current, companion.engine.pid
+    titles = {item.title for item in job.items}
+    shown = numpy.array(job.items[0].data[:])
+    assert shown.any() and len(titles) == 3
+    swift.close()
+
+    assert companion.engine is None
+    end = time.monotonic() + 5
+    while pathlib.Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not pathlib.Path(f"/proc/{pid}").exists(), "the engine ends with Swift"
+    if before:
+        assert set(pathlib.Path("/dev/shm").iterdir()) <= before, "no shared memory is left"
+
+    with headless.HeadlessSwift(tmp_path / "swift") as again:
+        results = [item for item in again.data_items if "udvd" in item.metadata]
+        assert {item.metadata["udvd"]["state"] for item in results} == {"interrupted"}
+        assert len(results) == 3 and all("interrupted" in item.title for item in results)
+        result = next(item for item in results if item.metadata["udvd"]["kind"] == "denoised")
+        kept = numpy.array(result.data[:])
+        assert kept.shape == (6, 5, 64) and (kept[shown > 0] > 0).all()
+        assert [c.units for c in result.dimensional_calibrations] == ["nm", "nm", "eV"]
+        assert result.metadata["udvd"]["source_uuid"] == str(job.recording.item.uuid)

@@ -1,0 +1,180 @@
+"""A scan in real Swift with the plug-in and its engine child: every way it can go and end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy
+import pytest
+
+from nionswift_plugin.udvd_live.job import Phase
+from nionswift_plugin.udvd_live.recording import State
+from nionswift_plugin.udvd_simulator import acquire, camera, headless
+
+from live import received, run_to_done
+
+SHAPE = (6, 5)
+COUNT = 30
+
+
+def fingerprint(item):
+    data = numpy.ascontiguousarray(item.data[:])
+    return hashlib.sha256(data.tobytes() + json.dumps(item.metadata, sort_keys=True).encode() + item.title.encode())
+
+
+def denoised(job):
+    return job.items[0]
+
+
+def test_a_scan_from_start_to_final(swift, companion, source):
+    states, titles = [], set()
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 60)
+
+    def watch():
+        recordings = [*companion._follower._recordings.values(), *(job.recording for job in companion.jobs)]
+        for state in [recording.state for recording in recordings if "EELS" in recording.title][:1]:
+            if states[-1:] != [state]:
+                states.append(state)
+        if companion.current is not None and companion.current.phase is not Phase.DONE:
+            titles.update(item.title for item in companion.current.items)
+        return companion.current is not None and companion.current.phase is Phase.DONE
+
+    swift.pump_until(watch, 90)
+    raw = acquisition.wait()
+    job = run_to_done(swift, companion)
+    assert states == [State.START, State.PROGRESS, State.FINISHED]
+    assert titles and all("preliminary" in title for title in titles)
+    assert [item.title for item in job.items] == [f"{raw.title} ({name})" for name in ("Denoised", "Core", "Window")]
+
+    expected = numpy.stack([source.spectrum(i) for i in range(COUNT)]).reshape(raw.data_shape)
+    assert numpy.array_equal(raw.data[:], expected), "the raw data are what the camera counted"
+    result = denoised(job)
+    assert result.data_shape == raw.data_shape and result.data_descriptor == raw.data_descriptor
+    assert list(result.dimensional_calibrations) == list(raw.dimensional_calibrations)
+    assert result.intensity_calibration == raw.intensity_calibration
+    assert numpy.isfinite(result.data[:]).all() and result.data[:].sum() == pytest.approx(raw.data[:].sum(), rel=0.1)
+    for item in job.items:
+        assert item.session_metadata == raw.session_metadata and not item.is_live
+    image = job.items[1]
+    assert image.data_shape == SHAPE and list(image.dimensional_calibrations) == list(raw.dimensional_calibrations[:2])
+    assert image.intensity_calibration.units == "counts"
+    energy = raw.dimensional_calibrations[2]
+    values = energy.offset + energy.scale * numpy.arange(raw.data_shape[2])
+    window = (values >= 110) & (values < 120)
+    assert numpy.allclose(job.items[2].data[:], result.data[:][..., window].sum(-1), rtol=1e-4)
+
+    facts = result.metadata["udvd"]
+    assert facts["source_uuid"] == str(raw.uuid) and facts["state"] == "final" and facts["coverage"] == 1.0
+    assert set(facts["versions"]) == {"nionswift-udvd", "nionswift", "numpy"} and facts["settings"]["budget_s"] == 3.0
+    provenance = facts["provenance"]
+    assert provenance["model"] == "udvd" and provenance["steps"] > 0 and len(provenance["weights_sha256"]) == 64
+    assert provenance["frames_final"] == COUNT and image.metadata["udvd"]["map"]["name"] == "Core"
+    assert job.timeline.live == COUNT
+
+    before = [fingerprint(item).digest() for item in job.items]
+    items = len(swift.data_items)
+    swift.pump(2)
+    assert [fingerprint(item).digest() for item in job.items] == before, "a final item does not change by itself"
+    assert len(swift.data_items) == items and len(companion.jobs) == 1, "its own results are not followed"
+
+
+def test_raw_is_the_same_without_the_plug_in(swift, companion, tmp_path, monkeypatch):
+    raw = acquire.acquire_spectrum_image(swift, SHAPE, 20).wait()
+    run_to_done(swift, companion)
+    with_it, metadata = numpy.array(raw.data[:]), dict(raw.metadata)
+    swift.close()
+    with headless.HeadlessSwift(tmp_path / "other", skip_plug_ins=("nionswift_plugin.udvd_live",)) as other:
+        without = acquire.acquire_spectrum_image(other, SHAPE, 20).wait()
+        assert len(other.data_items) == 3, "raw, HAADF and the live view"
+        assert numpy.array_equal(without.data[:], with_it)
+        assert set(without.metadata) == set(metadata)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_abort_keeps_what_was_denoised(swift, companion, rows):
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 80)
+    swift.pump_until(lambda: received(companion) > 5 * (rows - 1), 60)
+    acquisition.abort()
+    raw = acquisition.wait()
+    job = run_to_done(swift, companion)
+    frames = job.recording.coverage.received
+    assert job.recording.state is State.ABORTED and 5 * (rows - 1) < frames < COUNT
+    result = denoised(job)
+    facts = result.metadata["udvd"]
+    assert facts["state"] == "aborted" and "aborted" in result.title and facts["coverage"] == frames / COUNT
+    values = result.data[:].reshape(COUNT, -1)
+    assert values[:frames].any(1).all() and not values[frames:].any()
+    assert (raw.data[:].reshape(COUNT, -1).any(1) == (numpy.arange(COUNT) < frames)).all()
+
+
+def test_abort_before_the_first_data_makes_nothing(swift, companion):
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 2000)
+    swift.pump(0.1)
+    acquisition.abort()
+    swift.pump_until(lambda: acquisition.is_done, 30)
+    swift.pump(1)
+    assert not companion.jobs and not companion._follower._recordings
+    assert not [item for item in swift.data_items if "udvd" in item.metadata]
+
+
+def test_an_error_of_the_camera_is_told_and_what_came_is_kept(swift, companion, monkeypatch):
+    original = camera.SimulatedCamera.acquire_synchronized_continue
+
+    def failing(self, **kwargs):
+        if received(companion) >= 10:
+            raise RuntimeError("the detector has lost its link")
+        return original(self, **kwargs)
+
+    monkeypatch.setattr(camera.SimulatedCamera, "acquire_synchronized_continue", failing)
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 60)
+    swift.pump_until(lambda: acquisition.is_done, 60)
+    job = run_to_done(swift, companion)
+    assert "lost its link" in acquisition.error and "lost its link" in job.recording.error
+    assert job.recording.state is State.ERROR
+    frames = job.recording.coverage.received
+    facts = denoised(job).metadata["udvd"]
+    assert facts["state"] == "scan failed" and facts["coverage"] == frames / COUNT and 10 <= frames < COUNT
+
+
+def test_stop_leaves_the_results_and_the_scan_alone(swift, companion):
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 60)
+    swift.pump_until(lambda: companion.current is not None and companion.current.timeline.first_preview, 60)
+    companion.stop()
+    raw = acquisition.wait()
+    assert raw.data[:].reshape(COUNT, -1).any(1).all(), "the scan goes on"
+    job = companion.current
+    assert job.phase is Phase.DONE and denoised(job).metadata["udvd"]["state"] == "stopped"
+    assert "stopped" in denoised(job).title
+
+
+def test_raw_deleted_while_live(swift, companion, monkeypatch):
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 60)
+    swift.pump_until(lambda: companion.current is not None and companion.current.timeline.first_preview, 60)
+    swift.document_model.remove_data_item(acquisition.raw)
+    job = run_to_done(swift, companion)
+    assert job.recording.state is State.REMOVED
+    assert len(job.items) == 3 and denoised(job).metadata["udvd"]["state"] == "raw deleted"
+    swift.pump_until(lambda: acquisition.is_done, 60)
+
+
+def test_one_result_deleted_while_live(swift, companion):
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 60)
+    swift.pump_until(lambda: companion.current is not None and companion.current.timeline.first_preview, 60)
+    swift.document_model.remove_data_item(companion.current.items[1])
+    acquisition.wait()
+    job = run_to_done(swift, companion)
+    assert [item.metadata["udvd"]["state"] for item in job.items] == ["final", "final"]
+    assert [item.title.split("(")[1] for item in job.items] == ["Denoised)", "Window)"]
+
+
+def test_all_results_deleted_while_live(swift, companion):
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 60)
+    swift.pump_until(lambda: companion.current is not None and companion.current.timeline.first_preview, 60)
+    swift.pump(0.3)
+    for item in list(companion.current.items):
+        swift.document_model.remove_data_item(item)
+    swift.pump_until(lambda: companion.current.phase is Phase.DONE, 10)
+    raw = acquisition.wait()
+    assert raw.data[:].reshape(COUNT, -1).any(1).all()
+    assert not [item for item in swift.data_items if "udvd" in item.metadata]
