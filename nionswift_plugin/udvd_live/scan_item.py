@@ -74,7 +74,8 @@ def energy_axis(layout: ScanLayout, metadata: DataAndMetadata.DataMetadata) -> A
     """Energy-loss axis in eV; in channels, without units, where it is not calibrated in energy."""
     calibration = metadata.dimensional_calibrations[-1]
     factor = ELECTRON_VOLTS.get(calibration.units)
-    if factor is None or not calibration.scale:
+    numbers = (calibration.offset, calibration.scale)
+    if factor is None or not calibration.scale or not all(map(math.isfinite, numbers)):
         return Axis(layout.frame_shape[1], name="E")
     return Axis(layout.frame_shape[1], calibration.offset * factor, calibration.scale * factor, "eV", "E")
 

@@ -137,7 +137,7 @@ class SimulatorConfig:
 
     def describe(self) -> dict[str, typing.Any]:
         """Plain values for metadata."""
-        return {**dataclasses.asdict(self), "size": list(self.size)}
+        return dict(json.loads(self.to_json()))
 
 
 class RecordedSource:

@@ -148,8 +148,7 @@ def test_killed_again_and_again_all_frames_come_out(quick, make_spec, drive, cou
     assert not scan.of(Failed) and not other.of(Failed)
 
 
-@pytest.mark.parametrize("flood", [0, 5000], ids=["quiet", "while orders pile up"])
-def test_a_frozen_child_is_replaced_and_nobody_waits_for_it(quick, make_spec, drive, counts, monkeypatch, flood):
+def test_a_frozen_child_is_replaced_and_nobody_waits_for_it(quick, make_spec, drive, counts, monkeypatch):
     monkeypatch.setattr(child_module, "SILENCE_S", 1.0)
     engine = quick()
     spec = make_spec("a", (100, 100), model="raw", budget_s=5.0)
@@ -160,7 +159,7 @@ def test_a_frozen_child_is_replaced_and_nobody_waits_for_it(quick, make_spec, dr
     os.kill(pid, signal.SIGSTOP)
     begin = time.monotonic()
     longest = 0.0
-    for number in range(flood):
+    for number in range(5000):  # more orders than its pipe holds
         at = time.monotonic()
         assert engine.push("a", 6 + number, scan.frames[6 + number : 7 + number])
         longest = max(longest, time.monotonic() - at)

@@ -90,3 +90,23 @@ def companion(swift: headless.HeadlessSwift) -> Companion:
     found = companion_of(swift.document_model)
     swift.pump_until(lambda: found.engine is None or "starting" not in found.engine.describe(), 60)
     return found
+
+
+@pytest.fixture(scope="module")
+def _bare_swift(tmp_path_factory: pytest.TempPathFactory) -> collections.abc.Iterator[headless.HeadlessSwift]:
+    folder = tmp_path_factory.mktemp("bare")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with headless.HeadlessSwift(folder / "swift", load_plug_ins=False) as opened:
+            yield opened
+
+
+@pytest.fixture
+def bare_swift(_bare_swift: headless.HeadlessSwift) -> collections.abc.Iterator[headless.HeadlessSwift]:
+    """An empty Swift without any plug-in, opened once for all tests of a module; for `producer.Producer`."""
+    yield _bare_swift
+    _bare_swift.pump()
+    for item in _bare_swift.data_items:
+        if item in _bare_swift.document_model.data_items:  # deleting one may delete what was computed from it
+            _bare_swift.document_model.remove_data_item(item)
+    _bare_swift.pump()

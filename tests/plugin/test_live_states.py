@@ -7,12 +7,11 @@ import json
 
 import numpy
 import pytest
+from live import received, run_to_done
 
 from nionswift_plugin.udvd_live.job import Phase
 from nionswift_plugin.udvd_live.recording import State
 from nionswift_plugin.udvd_simulator import acquire, camera, headless
-
-from live import received, run_to_done
 
 SHAPE = (6, 5)
 COUNT = 30
