@@ -204,7 +204,7 @@ class Session:
                 return self._last_batch()
             if math.isnan(self._rate) or (self._live and self._waiting(NEVER).size):  # the first tells the speed
                 return self._denoise(self._waiting(NEVER)[: self.model.batch], final=False)
-        elif (fresh := self._waiting(NEVER)).size and self._spent["fresh"] <= FRESH_SHARE * self._spent["all"]:
+        elif (fresh := self._waiting(NEVER)).size and self._has_time("fresh", FRESH_SHARE):
             self._live = True
             return self._denoise_timed(fresh[: self.model.batch], "fresh")
         elif self._refresh_due():
@@ -245,7 +245,11 @@ class Session:
         if not outdated and (self.model.settled or self._clock() - self._refreshed < self.spec.training.preview_s / 4):
             return False
         behind = outdated or bool((self._shown[known] < self.model.steps).any())
-        return behind and self._spent["again"] <= REFRESH_SHARE * self._spent["all"]
+        return behind and self._has_time("again", REFRESH_SHARE)
+
+    def _has_time(self, account: str, share: float) -> bool:
+        """Whether this kind of work has not had its share of the time, or learning needs none."""
+        return self.model.settled or self._spent[account] <= share * self._spent["all"]
 
     def _denoise_timed(self, numbers: Index, account: str) -> list[Denoised]:
         """Denoise some frames, to be sent again, and book the time."""

@@ -13,6 +13,7 @@ import time
 import typing
 import weakref
 
+from nion.data import DataAndMetadata
 from nion.swift.model import DataItem
 
 from udvd_core.engine.local import LocalEngine
@@ -108,12 +109,7 @@ class Companion:
         if self._closed:
             return
         self._follower.tick()
-        by_scan = {job.spec.scan_id: job for job in self.jobs}
-        for event in self._engine.poll() if self._engine is not None else ():
-            if job := by_scan.get(event.scan_id):
-                job.take(event)
-        for job in self.jobs:
-            job.tick()
+        self._advance()
         ended = [job for job in self.jobs if job.phase is Phase.DONE]
         for job in ended[:-KEPT_JOBS]:
             self.jobs.remove(job)
@@ -125,10 +121,14 @@ class Companion:
         self._closed = True
         try:
             for job in self.jobs:
-                job.stop("interrupted")
+                try:
+                    job.stop("interrupted")
+                except Exception:
+                    log.exception("UDVD could not mark the results of %r", job.recording.title)
             self._follower.close()
         finally:
             self._closing_listener = None
+            _companions.pop(self._document_model, None)
             if self._engine is not None:
                 self._engine.close()
                 self._engine = None
@@ -146,6 +146,7 @@ class Companion:
     def recording_started(self, recording: Recording) -> None:
         """Begin a job."""
         if self._engine is not None and not self._engine.alive:
+            self._advance()  # its last words
             self._engine.close()
             self._engine = None
             self._start_engine()
@@ -153,15 +154,13 @@ class Companion:
             self.item_ignored(recording.title, self.trouble)
             recording.release()
             return
-        training = self.preferences.training
-        training = dataclasses.replace(training, budget_s=_engine_budget(training))
-        spec, left_out = scan_item.specify(
-            recording.scan_id, recording.layout, recording.metadata, self.preferences.maps, training
-        )
-        for reason in left_out:
-            log.info("UDVD, %s: %s", recording.title, reason)
-        self.ignored = ""
-        self.jobs.append(Job(self._document_model, recording, spec, self._engine, self._clock))
+        try:
+            self.jobs.append(self._job(recording, recording.metadata, self._engine))
+            self.ignored = ""
+        except Exception as error:
+            log.exception("UDVD, %s", recording.title)
+            self.item_ignored(recording.title, str(error))
+            recording.release()
 
     def recording_ended(self, recording: Recording) -> None:
         """Tell its job."""
@@ -178,12 +177,35 @@ class Companion:
         for job in self.jobs:
             job.item_removed(item)
 
+    def _job(self, recording: Recording, metadata: DataAndMetadata.DataMetadata, engine: Engine) -> Job:
+        training = self.preferences.training
+        training = dataclasses.replace(training, budget_s=_engine_budget(training))
+        spec, left_out = scan_item.specify(
+            recording.scan_id, recording.layout, metadata, self.preferences.maps, training
+        )
+        for reason in left_out:
+            log.info("UDVD, %s: %s", recording.title, reason)
+        return Job(self._document_model, recording, spec, engine, self._clock)
+
+    def _advance(self) -> None:
+        """Hand out what the engine says and give time to all jobs; an error ends one job, not the others."""
+        events = self._engine.poll() if self._engine is not None else []
+        for job in self.jobs:
+            try:
+                for event in events:
+                    if event.scan_id == job.spec.scan_id:
+                        job.take(event)
+                job.tick()
+            except Exception as error:
+                log.exception("UDVD, %s", job.recording.title)
+                job.fail(f"{type(error).__name__}: {error}")
+
     def _start_engine(self) -> None:
         if self._engine is None and not self._closed:
             try:
                 self._engine = self._make_engine(self.preferences)
                 self.trouble = ""
-            except UdvdError as error:
+            except (UdvdError, OSError) as error:
                 self.trouble = str(error)
                 log.warning("UDVD does not follow scans: %s", error)
 

@@ -106,6 +106,9 @@ class Job:
         while self._ready and self._early:
             self._write(self._early.pop(0))
         coverage, timeline = self.recording.coverage, self.timeline
+        if self.recording.gone and coverage.delivered < coverage.received:
+            self.stop(NAMES[State.REMOVED])
+            return
         if timeline.first_row is None and coverage.received >= self.spec.scan_shape[-1]:
             timeline.first_row = self._clock()
         self.recording.feed(self._document_model.perform_data_item_updates)
@@ -145,9 +148,15 @@ class Job:
         elif isinstance(event, Finished):
             self._finished(event)
         elif isinstance(event, Failed):
-            self.note = event.reason
-            log.warning("UDVD cannot denoise %r: %s", self.recording.title, event.reason)
-            self._close("failed", {"note": event.reason})
+            self.fail(event.reason)
+
+    def fail(self, reason: str) -> None:
+        """Give up; the results stay as they are, and say why."""
+        if self.phase is not Phase.DONE:
+            log.warning("UDVD cannot denoise %r: %s", self.recording.title, reason)
+            self.note = reason
+            self._engine.abort(self.spec.scan_id)
+            self._close("failed", {"note": reason})
 
     def stop(self, state: str = "stopped") -> None:
         """Leave the results as they are."""
@@ -171,8 +180,7 @@ class Job:
         for block in self._early:
             self._write(block)
         self.finished, self.note = event, event.note
-        complete = self.recording.coverage.complete and event.final == event.received
-        state = FINAL if complete else NAMES.get(self.recording.state, PRELIMINARY)
+        state = FINAL if event.final == self.spec.count else NAMES.get(self.recording.state, PRELIMINARY)
         provenance = {**event.provenance, "summed_over_q": self.recording.sums_rows}
         facts = {"provenance": provenance, "note": event.note, "coverage": event.final / self.spec.count}
         self._close(state, facts)

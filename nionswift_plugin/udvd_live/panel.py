@@ -110,6 +110,8 @@ def state_line(companion: Companion, job: Job | None) -> str:
         ended = job.recording.state
         if job.finished is None:
             return _("Stopped; results are preliminary")
+        if job.finished.final < job.recording.coverage.received:
+            return _("Not all frames are final; results are preliminary")
         return _("Final") if ended is State.FINISHED else _("Final for what came; the scan was ") + str(ended.value)
     return str(job.phase.value).capitalize()
 

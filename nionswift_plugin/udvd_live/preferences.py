@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pathlib
+import types
 import typing
 
 from udvd_core.errors import SettingsError
@@ -61,15 +62,15 @@ class Preferences:
             values = json.loads(text)
             if "maps" in values:
                 values["maps"] = tuple(_map(**entry) for entry in values["maps"])
-            if "cameras" in values:
-                values["cameras"] = tuple(values["cameras"])
+            if isinstance(values.get("cameras"), list):
+                values["cameras"] = tuple(_of_type("cameras", name, str) for name in values["cameras"])
             if "training" in values:
                 training = dict(values["training"])
                 if training.get("hidden") is not None:
                     training["hidden"] = tuple(training["hidden"])
-                values["training"] = Training(**training)
-            return Preferences(**values)
-        except (ValueError, TypeError, KeyError) as error:
+                values["training"] = Training(**_checked(Training, training))
+            return Preferences(**_checked(Preferences, values))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise SettingsError(f"settings cannot be read: {error}; want JSON as described in the README") from None
 
     def to_json(self) -> str:
@@ -78,8 +79,29 @@ class Preferences:
 
 
 def _map(name: str, signal: typing.Sequence[float], background: typing.Sequence[float] | None = None) -> MapWindow:
-    low, high = signal
-    return MapWindow(name, (low, high), None if background is None else (background[0], background[1]))
+    return MapWindow(_of_type("name", name, str), _pair(signal), None if background is None else _pair(background))
+
+
+def _pair(window: typing.Sequence[float]) -> tuple[float, float]:
+    low, high = (_of_type("window", value, float) for value in window)
+    return (low, high)
+
+
+def _checked(kind: type, values: dict[str, typing.Any]) -> dict[str, typing.Any]:
+    """Values for the fields of a dataclass, each of the type that the field has."""
+    hints = typing.get_type_hints(kind)
+    return {name: _of_type(name, value, hints.get(name, object)) for name, value in values.items()}
+
+
+def _of_type(name: str, value: typing.Any, hint: typing.Any) -> typing.Any:
+    """A value as it is; JSON's whole numbers count as floats, its true and false not as numbers."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = tuple(typing.get_origin(option) or option for option in options)
+    if float in kinds:
+        kinds += (int,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and int in kinds):
+        raise TypeError(f"{name} is {value!r}; want {getattr(hint, '__name__', hint)}")
+    return value
 
 
 def path_in(configuration_folder: str) -> pathlib.Path:
@@ -93,7 +115,7 @@ def load(path: pathlib.Path) -> Preferences:
         return Preferences.from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Preferences()
-    except (OSError, SettingsError) as error:
+    except (OSError, UnicodeDecodeError, SettingsError) as error:
         log.warning("UDVD uses its default settings: %s: %s", path, error)
         return Preferences()
 

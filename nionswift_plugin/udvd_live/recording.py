@@ -119,6 +119,11 @@ class Recording:
             if not self._deliver(start, self.read(box)):
                 return
 
+    @property
+    def gone(self) -> bool:
+        """Whether the raw item was deleted: nothing can be read from it."""
+        return bool(self.item._closed)
+
     def read(self, box: tuple[slice, ...]) -> Array:
         """Frames of a box of positions from the raw item, shape (n, q, E)."""
         data = self.item.data  # a large item gives an h5py dataset: only slices of it are arrays
@@ -128,17 +133,18 @@ class Recording:
     def release(self) -> None:
         """Let go of the raw item."""
         self.sink = None
-        if self._holds_data and not self.item._closed:
+        if self._holds_data and not self.gone:
             self.item.decrement_data_ref_count()
         self._holds_data = False
 
     def _deliver(self, start: int, frames: numpy.typing.NDArray[typing.Any]) -> bool:
         """Give frames to the sink; whether it took them. On any thread."""
-        if self.sink is None:
+        sink = self.sink  # `release` may take it away meanwhile
+        if sink is None:
             return False
         if self.sums_rows:
             frames = frames.sum(1, keepdims=True, dtype=numpy.float32)
-        if not self.sink(start, frames):
+        if not sink(start, frames):
             return False
         self.coverage.deliver(start, start + len(frames))
         return True

@@ -120,11 +120,13 @@ class Writer:
     def finish(self, state: str, facts: typing.Mapping[str, typing.Any]) -> None:
         """Mark the items with their last state and let go of them; they do not change again."""
         self._document_model.perform_data_item_updates()
+        preliminary = [self._title_of(target) for target in self._targets]
         self._facts.update(facts, state=state)
         for position, target in enumerate(self._targets):
             if target.item is not None and target.reference is not None:
                 target.item.metadata = self._metadata(position, target)
-                target.item.title = self._title_of(target)
+                if target.item.title == preliminary[position]:  # else the operator named it
+                    target.item.title = self._title_of(target)
                 target.reference = None
 
     def _create(self, position: int, target: _Target) -> None:

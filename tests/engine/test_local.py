@@ -164,8 +164,8 @@ def test_a_frozen_child_is_replaced_and_nobody_waits_for_it(quick, make_spec, dr
         assert engine.push("a", 6 + number, scan.frames[6 + number : 7 + number])
         longest = max(longest, time.monotonic() - at)
     scan.wait(lambda: scan.of(Resend))
-    assert time.monotonic() - begin < 4
-    assert longest < 0.2
+    assert time.monotonic() - begin < 20, "its parent does not wait for ever"
+    assert longest < 0.9, "a push that waited for the child would wait for its end, a second"
     assert not alive(pid)
     scan.at = 0
     scan.run()

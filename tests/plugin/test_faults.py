@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import errno
-import logging
+import tempfile
+from multiprocessing import shared_memory
 
 import numpy
 import pytest
 from producer import Producer, finish, follow, pump, spectra
 
 from nionswift_plugin.udvd_live import companion as companion_module
-from nionswift_plugin.udvd_live import panel, preferences, writer
+from nionswift_plugin.udvd_live import panel, scan_item, writer
 from nionswift_plugin.udvd_live.job import Phase
-from udvd_core.engine import local
-from udvd_core.engine.inline import InlineEngine
 from udvd_core.engine.protocol import Block, Failed, Finished, Resend, Status
 
 
@@ -216,21 +215,19 @@ def test_closing_marks_every_scan_even_when_one_cannot_be_written(bare_swift, co
     first._writer.finish("interrupted", {})
 
 
-@pytest.mark.parametrize(
-    ("where", "error"),
-    [
-        ("Ring", OSError(errno.ENOSPC, "No space left on device")),
-        ("Child", OSError(errno.EMFILE, "Too many open files")),
-    ],
-)
-def test_an_engine_that_cannot_be_made_is_a_sentence(bare_swift, tmp_path, monkeypatch, where, error):
+@pytest.mark.parametrize("module, name", [(shared_memory, "SharedMemory"), (tempfile, "TemporaryDirectory")])
+def test_an_engine_that_cannot_be_made_is_a_sentence(bare_swift, tmp_path, monkeypatch, module, name):
+    error = OSError(errno.ENOSPC, "No space left on device")
+
     def fails(*arguments, **keywords):
         raise error
 
-    monkeypatch.setattr(local, where, fails)
+    monkeypatch.setattr(module, name, fails)
     companion = follow(bare_swift, tmp_path, make_engine=companion_module.local_engine)
     try:
-        assert error.strerror in companion.trouble and companion.engine is None
+        monkeypatch.undo()
+        assert "for the engine" in companion.trouble and error.strerror in companion.trouble
+        assert companion.engine is None
         scan = Producer(bare_swift, spectra(4, 5, 16))
         scan.write_rows()
         pump(bare_swift, companion)
@@ -240,23 +237,21 @@ def test_an_engine_that_cannot_be_made_is_a_sentence(bare_swift, tmp_path, monke
         companion.close()
 
 
-BROKEN = [b"\xff\xfe\x00garbage", b'{"python": 5}', b'{"follow": "no"}', b'{"cameras": "ela"}', b'{"cameras": [1]}']
-BROKEN += [b'{"maps": [{"name": "a", "signal": ["a", "b"]}]}', b'{"maps": [{"name": 3, "signal": [1, 2]}]}']
-BROKEN += [b'{"training": {"seed": "x"}}', b'{"training": {"frames": "yes"}}', b'{"training": {"width": 8.5}}']
+def test_a_scan_that_cannot_be_described_is_ignored_and_let_go(bare_swift, companion, monkeypatch, caplog):
+    def fails(*arguments):
+        raise ValueError("never seen before")
 
-
-@pytest.mark.parametrize("text", BROKEN)
-def test_settings_of_the_wrong_kind_are_not_used(tmp_path, text, caplog):
-    path = tmp_path / "udvd_live.json"
-    path.write_bytes(text)
-    with caplog.at_level(logging.WARNING):
-        assert preferences.load(path) == preferences.Preferences()
-    assert str(path) in caplog.text
-
-
-def test_settings_that_cannot_be_stored_are_told_in_the_log(tmp_path, caplog):
-    preferences.store(tmp_path / "no folder" / "udvd_live.json", preferences.Preferences())
-    assert "could not store" in caplog.text
+    monkeypatch.setattr(scan_item, "specify", fails)
+    scan = Producer(bare_swift, spectra(4, 5, 16))
+    scan.write_rows(0, 1)
+    (recording,) = companion._follower._recordings.values()
+    pump(bare_swift, companion)
+    assert "never seen before" in companion.ignored and "never seen before" in caplog.text
+    assert not companion.jobs and not recording._holds_data, "it would keep the raw data in memory"
+    scan.write_rows(1)
+    scan.end()
+    pump(bare_swift, companion)
+    assert numpy.array_equal(scan.item.data[:], scan.data)
 
 
 def test_a_closed_companion_is_forgotten(bare_swift, tmp_path, monkeypatch):
@@ -285,22 +280,3 @@ def test_two_windows_give_time_to_one_companion(bare_swift, companion, engine):
     assert len(companion.jobs) == 1 and len(bare_swift.data_items) == 2
     assert handlers[1].state_model.value == "Final" and handlers[0].state_model.value != "Final"
     handlers[1].close()
-
-
-def test_following_by_events_does_not_follow_what_is_computed(bare_swift, tmp_path):
-    companion = follow(bare_swift, tmp_path, make_engine=lambda chosen: InlineEngine(), exact=False)
-    model = bare_swift.document_model
-    try:
-        scan = Producer(bare_swift, spectra(4, 5, 16))
-        scan.write_rows(0, 1)
-        bare_swift.pump()
-        model.get_invert_new(model.get_display_item_for_data_item(scan.item), scan.item)
-        scan.write_rows(1)
-        pump(bare_swift, companion, least=20)
-        scan.end()
-        job = finish(bare_swift, companion)
-        pump(bare_swift, companion, least=20)
-        assert len(companion.jobs) == 1 and job.recording.item is scan.item
-        assert numpy.array_equal(job.items[0].data[:], scan.data) and job.items[0].metadata["udvd"]["state"] == "final"
-    finally:
-        companion.close()

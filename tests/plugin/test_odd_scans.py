@@ -250,6 +250,25 @@ def test_computations_on_results_and_on_raw_are_not_followed(bare_swift, compani
     assert all(job.phase is Phase.DONE for job in companion.jobs)
 
 
+def test_following_by_events_does_not_follow_what_is_computed(bare_swift, tmp_path):
+    companion = follow(bare_swift, tmp_path, exact=False)
+    model = bare_swift.document_model
+    try:
+        scan = Producer(bare_swift, spectra(4, 5, 16))
+        scan.write_rows(0, 1)
+        bare_swift.pump()
+        model.get_invert_new(model.get_display_item_for_data_item(scan.item), scan.item)
+        scan.write_rows(1)
+        pump(bare_swift, companion, least=20)
+        scan.end()
+        job = finish(bare_swift, companion)
+        pump(bare_swift, companion, least=20)
+        assert len(companion.jobs) == 1 and job.recording.item is scan.item
+        assert numpy.array_equal(data_of(job.items[0]), scan.data) and job.items[0].metadata["udvd"]["state"] == "final"
+    finally:
+        companion.close()
+
+
 def test_settings_of_the_scan_are_kept_with_it(bare_swift, companion):
     scan = Producer(bare_swift, spectra(4, 5, 24))
     scan.write_rows()

@@ -81,6 +81,25 @@ def test_bad_preferences_are_never_fatal(tmp_path, text, caplog):
     assert str(path) in caplog.text
 
 
+BROKEN = [b"\xff\xfe\x00garbage", b'{"python": 5}', b'{"follow": "no"}', b'{"cameras": "ela"}', b'{"cameras": [1]}']
+BROKEN += [b'{"maps": [{"name": "a", "signal": ["a", "b"]}]}', b'{"maps": [{"name": 3, "signal": [1, 2]}]}']
+BROKEN += [b'{"training": {"seed": "x"}}', b'{"training": {"frames": "yes"}}', b'{"training": {"width": 8.5}}']
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_settings_of_the_wrong_kind_are_not_used(tmp_path, text, caplog):
+    path = tmp_path / "udvd_live.json"
+    path.write_bytes(text)
+    with caplog.at_level(logging.WARNING):
+        assert preferences.load(path) == Preferences()
+    assert str(path) in caplog.text
+
+
+def test_settings_that_cannot_be_stored_are_told_in_the_log(tmp_path, caplog):
+    preferences.store(tmp_path / "no folder" / "udvd_live.json", Preferences())
+    assert "could not store" in caplog.text
+
+
 def test_settings_file_can_be_named(monkeypatch, tmp_path):
     monkeypatch.delenv("UDVD_SETTINGS", raising=False)
     assert preferences.path_in(str(tmp_path)) == tmp_path / "udvd_live.json"

@@ -48,9 +48,13 @@ class LocalEngine:
 
     def __init__(self, python: str | None = None, ring_bytes: int = RING_BYTES) -> None:
         self._python = find_python(python)
-        self._temporary = tempfile.TemporaryDirectory(prefix="udvd-engine-", ignore_cleanup_errors=True)
-        self._folder = pathlib.Path(self._temporary.name)
         self._ring = Ring(ring_bytes)
+        try:
+            self._temporary = tempfile.TemporaryDirectory(prefix="udvd-engine-", ignore_cleanup_errors=True)
+        except OSError as error:
+            self._ring.close()
+            raise EngineError(f"no temporary folder for the engine: {error}") from None
+        self._folder = pathlib.Path(self._temporary.name)
         self._lock = threading.Lock()
         self._opened: set[str] = set()
         self._specs: dict[str, ScanSpec] = {}

@@ -10,6 +10,8 @@ from multiprocessing import resource_tracker, shared_memory
 import numpy
 import numpy.typing
 
+from udvd_core.errors import EngineError
+
 Array = numpy.typing.NDArray[numpy.float32]
 
 
@@ -20,10 +22,18 @@ class Ring:
     ----------
     size : int
         Bytes.
+
+    Raises
+    ------
+    EngineError
+        When the machine has not so much shared memory.
     """
 
     def __init__(self, size: int) -> None:
-        self._memory = shared_memory.SharedMemory(create=True, size=size)
+        try:
+            self._memory = shared_memory.SharedMemory(create=True, size=size)
+        except OSError as error:
+            raise EngineError(f"no {size >> 20} MB of shared memory for the engine: {error}; free some") from None
         self._lock = threading.Lock()
         self._used: collections.deque[tuple[int, int]] = collections.deque()
         self._next = 0

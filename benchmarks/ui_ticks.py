@@ -1,0 +1,90 @@
+"""How long the plug-in holds Swift's main thread at once while a scan comes in; one JSON line.
+
+A scan runs in headless Swift with the real engine child, the panel's companion gives itself time ten
+times a second. Ticks in which a result item is made are told apart: Swift needs that long for any item.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import tempfile
+import time
+import typing
+
+MAPS = [
+    {"name": "B K", "signal": [190, 210], "background": [160, 187]},
+    {"name": "Window", "signal": [150, 185]},
+]
+
+
+def measure(size: tuple[int, int], dwell_ms: float, channels: int, folder: pathlib.Path) -> dict[str, typing.Any]:
+    """Acquire one scan and time every tick, in milliseconds."""
+    from nionswift_plugin.udvd_simulator import headless, sources
+
+    settings = folder / "settings.json"
+    settings.write_text(json.dumps({"maps": MAPS}), encoding="utf-8")
+    config = sources.SimulatorConfig("h-bn", 5000, 1, size, channels=channels)
+    os.environ["UDVD_SIMULATOR"], os.environ["UDVD_SETTINGS"] = config.to_json(), str(settings)
+    with headless.HeadlessSwift(folder / "swift") as swift:
+        from nionswift_plugin.udvd_live.companion import companion_of
+        from nionswift_plugin.udvd_simulator import acquire
+
+        companion = companion_of(swift.document_model)
+        swift.pump_until(lambda: "starting" not in companion.engine.describe(), 60)
+        making, ordinary = [], []
+        tick = companion.tick
+
+        def timed() -> None:
+            items = len(companion.current.items) if companion.current else 0
+            begin = time.perf_counter()
+            tick()
+            took = 1e3 * (time.perf_counter() - begin)
+            now = len(companion.current.items) if companion.current else 0
+            (making if now > items else ordinary).append(took)
+
+        companion.tick = timed
+        acquisition = acquire.acquire_spectrum_image(swift, size, dwell_ms)
+        swift.pump_until(lambda: acquisition.is_done, 60 + 3 * size[0] * (size[1] + 2) * dwell_ms / 1000)
+        during = len(ordinary)
+        acquisition.wait()
+        swift.pump_until(lambda: companion.current.timeline.done is not None, 60)
+        swift.pump(0.3)
+        final = companion.current.finished.final
+    scan, after = ordinary[:during], ordinary[during:]
+    return {
+        "frames": size[0] * size[1],
+        "frames_final": final,
+        "ticks": len(ordinary) + len(making),
+        "while_rows_arrive_ms": _summary(scan),
+        "after_the_scan_ms": _summary(after),
+        "making_items_ms": _summary(making),
+        "over_50_ms_while_rows_arrive": sum(took > 50 for took in scan),
+    }
+
+
+def _summary(times: list[float]) -> dict[str, float]:
+    ordered = sorted(times) or [0.0]
+    return {
+        "median": round(statistics.median(ordered), 2),
+        "p99": round(ordered[int(0.99 * (len(ordered) - 1))], 2),
+        "most": round(ordered[-1], 2),
+    }
+
+
+def main() -> None:
+    """Measure one scan."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split(","))), default=(32, 32))
+    parser.add_argument("--dwell", type=float, default=20.0, help="ms per position")
+    parser.add_argument("--channels", type=int, default=512)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(measure(options.size, options.dwell, options.channels, pathlib.Path(folder))))
+
+
+if __name__ == "__main__":
+    main()
