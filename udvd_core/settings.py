@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 import urllib.parse
 
@@ -30,7 +31,7 @@ class MapWindow:
 
     def __post_init__(self) -> None:
         for label, window in (("signal", self.signal), ("background", self.background)):
-            if window is not None and not window[0] < window[1]:
+            if window is not None and not -math.inf < window[0] < window[1] < math.inf:
                 raise SettingsError(f"{label} window of map {self.name!r} is {window}; want (low, high) in eV")
 
 
@@ -81,10 +82,16 @@ class Training:
             raise SettingsError(f"model {self.model!r} is not available; this version has 'udvd' and 'raw'")
         if self.width is not None and (self.width < 2 or self.width % 2):
             raise SettingsError(f"network width is {self.width}; want an even number of at least 2")
-        if self.hidden is not None and min(self.hidden) < 0:
-            raise SettingsError(f"hidden radius is {self.hidden}; want two numbers of at least 0")
-        if not self.budget_s >= 0:
+        if self.hidden is not None and not (
+            len(self.hidden) == 2 and all(isinstance(n, int) and n >= 0 for n in self.hidden)
+        ):
+            raise SettingsError(f"hidden radius is {self.hidden}; want two whole numbers of at least 0")
+        if not 0 < self.learning_rate < math.inf:
+            raise SettingsError(f"learning rate is {self.learning_rate}; want more than 0")
+        if not 0 <= self.budget_s < math.inf:
             raise SettingsError(f"time budget is {self.budget_s} s; want 0 or more")
+        if not 0 <= self.seed < 1 << 63:
+            raise SettingsError(f"seed is {self.seed}; want a whole number from 0 to 2^63 - 1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -147,6 +147,7 @@ class UdvdModel:
             "weights_sha256": checkpoint.weights_hash(network),
             "steps": self.steps,
             "held_out": self.held_out,
+            "learned": bool(list(network.parameters())[-1].any()),  # else it answers the same for every frame
             "device": self.device,
             "torch": torch.__version__,
         }

@@ -70,7 +70,7 @@ class Preferences:
                     training["hidden"] = tuple(training["hidden"])
                 values["training"] = Training(**_checked(Training, training))
             return Preferences(**_checked(Preferences, values))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
             raise SettingsError(f"settings cannot be read: {error}; want JSON as described in the README") from None
 
     def to_json(self) -> str:
@@ -94,14 +94,14 @@ def _checked(kind: type, values: dict[str, typing.Any]) -> dict[str, typing.Any]
 
 
 def _of_type(name: str, value: typing.Any, hint: typing.Any) -> typing.Any:
-    """A value as it is; JSON's whole numbers count as floats, its true and false not as numbers."""
+    """A value as it is; JSON's whole numbers become floats where those are wanted, its true and false no numbers."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     kinds = tuple(typing.get_origin(option) or option for option in options)
     if float in kinds:
         kinds += (int,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and int in kinds):
         raise TypeError(f"{name} is {value!r}; want {getattr(hint, '__name__', hint)}")
-    return value
+    return float(value) if float in kinds and isinstance(value, int) else value
 
 
 def path_in(configuration_folder: str) -> pathlib.Path:

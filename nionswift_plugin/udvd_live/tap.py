@@ -40,6 +40,7 @@ class Tap:
         self._document_model = document_model
         self._listener: Listener | None = listener
         original = getattr(document_model, METHOD)
+        self._found = vars(document_model).get(METHOD)  # what another has put there before
 
         def update_data_item_partial(
             data_item: typing.Any,
@@ -60,10 +61,13 @@ class Tap:
         setattr(document_model, METHOD, update_data_item_partial)
 
     def close(self) -> None:
-        """Stop listening and put Swift's own method back, unless another has wrapped this one."""
+        """Stop listening and put back what was there, unless another has wrapped this one."""
         self._listener = None
-        if self._document_model.__dict__.get(METHOD) is self._wrapper:
-            delattr(self._document_model, METHOD)
+        if vars(self._document_model).get(METHOD) is self._wrapper:
+            if self._found is None:
+                delattr(self._document_model, METHOD)
+            else:
+                setattr(self._document_model, METHOD, self._found)
 
 
 def attach(document_model: typing.Any, listener: Listener) -> Tap | None:

@@ -48,6 +48,8 @@ class _Target:
     item: DataItem.DataItem | None = None
     reference: typing.Any = None
     """Keeps the item live and in a transaction; dropped on the main thread."""
+    removed: bool = False
+    """Whether the operator deleted it; Swift tells so before it closes the item."""
 
 
 class Writer:
@@ -91,7 +93,8 @@ class Writer:
     @property
     def items(self) -> list[DataItem.DataItem]:
         """The items that were made and not deleted since."""
-        return [target.item for target in self._targets if target.item is not None and not target.item._closed]
+        items = [target.item for target in self._targets if target.item is not None and not target.removed]
+        return [item for item in items if not item._closed]
 
     def create_next(self) -> bool:
         """Make one of the items; False when all are made. Costs Swift 50 to 150 ms."""
@@ -114,6 +117,7 @@ class Writer:
         for target in self._targets:
             if target.item is item:
                 target.reference = None
+                target.removed = True
                 return True
         return False
 

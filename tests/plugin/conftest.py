@@ -12,6 +12,8 @@ import pytest
 pytest.importorskip("nion.swift", reason="needs the extra 'swift'")
 pytest.importorskip("nion.usim_device", reason="needs the extra 'simulator'")
 
+import live  # noqa: E402
+
 from nionswift_plugin.udvd_live.companion import Companion, companion_of  # noqa: E402
 from nionswift_plugin.udvd_simulator import headless, sources  # noqa: E402
 
@@ -90,6 +92,16 @@ def companion(swift: headless.HeadlessSwift) -> Companion:
     found = companion_of(swift.document_model)
     swift.pump_until(lambda: found.engine is None or "starting" not in found.engine.describe(), 60)
     return found
+
+
+@pytest.fixture
+def shutter(
+    monkeypatch: pytest.MonkeyPatch, simulator_config: sources.SimulatorConfig
+) -> collections.abc.Iterator[live.Shutter]:
+    """Holds the camera of `swift` at a frame, open at first."""
+    found = live.Shutter(monkeypatch, simulator_config.size[1])
+    yield found
+    found.open()
 
 
 @pytest.fixture(scope="module")

@@ -34,11 +34,12 @@ class Producer:
 
     def __init__(self, swift, data, *, datum=1, sequence=False, metadata=EELS, energy=(100.0, 1.0, "eV")):
         self.data = data
+        self._document_model = swift.document_model
         self._positions = data.shape[: data.ndim - datum]
         self._channel = Acquisition.Channel("fake")
         self._metadata = DataAndMetadata.DataMetadata(
             data_shape=data.shape,
-            data_dtype=numpy.dtype(numpy.float32),
+            data_dtype=data.dtype,
             intensity_calibration=Calibration.Calibration(units="counts"),
             dimensional_calibrations=[NM] * len(self._positions)
             + [MRAD] * (datum - 1)
@@ -54,10 +55,13 @@ class Producer:
     def write(self, start, stop):
         """Write positions `start` to `stop` in scan order, of one row or whole rows; on a thread of its own."""
         size = math.prod(self.data.shape[len(self._positions) :])
-        flat = slice(start * size, stop * size)
-        (where,) = Acquisition.simple_unravel_flat_slice(flat, self.data.shape)
-        arguments = (self._channel, self.data, where, flat, self._metadata)
-        thread = threading.Thread(target=self._items.update_data, args=arguments)
+        self.write_box(*Acquisition.simple_unravel_flat_slice(slice(start * size, stop * size), self.data.shape))
+
+    def write_box(self, where):
+        """Write a box of the whole data, as `DataChannel.DataItemDataChannel.update_data` does."""
+        block = DataAndMetadata.new_data_and_metadata(self.data, data_descriptor=self._metadata.data_descriptor)
+        update = self._document_model.update_data_item_partial
+        thread = threading.Thread(target=update, args=(self.item, self._metadata, block, where, where))
         thread.start()
         thread.join()
 

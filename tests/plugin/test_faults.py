@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import tempfile
 from multiprocessing import shared_memory
@@ -53,7 +54,8 @@ class Script:
     def block(self, scan_id, value, final=False):
         spec = self.specs[scan_id]
         data = numpy.full((spec.count, *spec.output_shape), value, numpy.float32)
-        self.says.append(Block(scan_id, 0, data, numpy.zeros((0, spec.count), numpy.float32), final, 1))
+        maps = numpy.full((len(spec.maps), spec.count), value, numpy.float32)
+        self.says.append(Block(scan_id, 0, data, maps, final, 1))
 
     def finished(self, scan_id, final, received=None):
         self.says.append(Finished(scan_id, final if received is None else received, final, 1, {}))
@@ -165,6 +167,20 @@ def test_a_resend_while_finalising_feeds_all_frames_and_finishes_again(bare_swif
     assert finish(bare_swift, companion).items[0].metadata["udvd"]["state"] == "final"
 
 
+def test_what_comes_before_all_items_are_made_is_in_them(bare_swift, tmp_path, engine):
+    maps = [{"name": name, "signal": [102, 110]} for name in "abc"]
+    with contextlib.closing(follow(bare_swift, tmp_path, make_engine=lambda chosen: engine, maps=maps)) as companion:
+        scan = Producer(bare_swift, spectra(4, 5, 16))
+        scan.write_rows()
+        companion._follower.tick()  # the scan is opened
+        (scan_id,) = engine.specs
+        engine.block(scan_id, 7.0)
+        pump(bare_swift, companion, least=6)
+        items = companion.current.items
+        assert len(items) == 4 and all((item.data[:] == 7).all() for item in items)
+        scan.end()
+
+
 def test_failed_before_the_first_result_leaves_no_items(bare_swift, companion, engine):
     scan = Producer(bare_swift, spectra(4, 5, 16))
     scan.write_rows(0, 1)
@@ -181,8 +197,9 @@ def test_failed_before_the_first_result_leaves_no_items(bare_swift, companion, e
 
 def test_an_engine_that_gave_up_is_replaced_without_forgetting_the_scan_it_had(bare_swift, tmp_path):
     engines = []
-    companion = follow(bare_swift, tmp_path, make_engine=lambda chosen: engines.append(Script()) or engines[-1])
-    try:
+    with contextlib.closing(
+        follow(bare_swift, tmp_path, make_engine=lambda chosen: engines.append(Script()) or engines[-1])
+    ) as companion:
         _, first = scanned(bare_swift, companion, end=False)
         second = Producer(bare_swift, spectra(4, 5, 16))
         second.write_rows()
@@ -192,8 +209,6 @@ def test_an_engine_that_gave_up_is_replaced_without_forgetting_the_scan_it_had(b
         assert first.phase is Phase.DONE and first.items[0].metadata["udvd"]["state"] == "failed"
         assert engines[0].closed and engines[1].frames[companion.jobs[1].spec.scan_id].all()
         second.end()
-    finally:
-        companion.close()
 
 
 def test_closing_marks_every_scan_even_when_one_cannot_be_written(bare_swift, companion, engine, monkeypatch, caplog):
@@ -223,8 +238,7 @@ def test_an_engine_that_cannot_be_made_is_a_sentence(bare_swift, tmp_path, monke
         raise error
 
     monkeypatch.setattr(module, name, fails)
-    companion = follow(bare_swift, tmp_path, make_engine=companion_module.local_engine)
-    try:
+    with contextlib.closing(follow(bare_swift, tmp_path, make_engine=companion_module.local_engine)) as companion:
         monkeypatch.undo()
         assert "for the engine" in companion.trouble and error.strerror in companion.trouble
         assert companion.engine is None
@@ -233,8 +247,6 @@ def test_an_engine_that_cannot_be_made_is_a_sentence(bare_swift, tmp_path, monke
         pump(bare_swift, companion)
         scan.end()
         assert not companion.jobs
-    finally:
-        companion.close()
 
 
 def test_a_scan_that_cannot_be_described_is_ignored_and_let_go(bare_swift, companion, monkeypatch, caplog):

@@ -7,7 +7,7 @@ import time
 
 import numpy
 import pytest
-from live import received
+from live import shown
 
 from nionswift_plugin.udvd_simulator import acquire, headless
 
@@ -15,16 +15,17 @@ from nionswift_plugin.udvd_simulator import acquire, headless
 # Swift itself raises in its own threads when it is closed during an acquisition (nionswift issue 99).
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_results_survive_closing_in_mid_scan(swift, companion, tmp_path):
-    acquire.acquire_spectrum_image(swift, (6, 5), 100)
-    swift.pump_until(lambda: received(companion) >= 14 and companion.current.timeline.first_preview, 60)
+def test_results_survive_closing_in_mid_scan(swift, companion, shutter, tmp_path):
+    shutter.hold(14)
+    acquire.acquire_spectrum_image(swift, (6, 5), 20)
+    shutter.pump_to(swift, companion, 14, shown)
     swift.pump(0.5)
     job, pid = companion.current, companion.engine.pid
     ring = pathlib.Path("/dev/shm", companion.engine._ring.name)
     assert ring.exists()
     titles = {item.title for item in job.items}
-    shown = numpy.array(job.items[0].data[:])
-    assert shown.any() and len(titles) == 3
+    before = numpy.array(job.items[0].data[:])
+    assert before.any() and len(titles) == 3
     swift.close()
 
     assert companion.engine is None
@@ -40,6 +41,7 @@ def test_results_survive_closing_in_mid_scan(swift, companion, tmp_path):
         assert len(results) == 3 and all("interrupted" in item.title for item in results)
         result = next(item for item in results if item.metadata["udvd"]["kind"] == "denoised")
         kept = numpy.array(result.data[:])
-        assert kept.shape == (6, 5, 64) and (kept[shown > 0] > 0).all()
+        assert kept.shape == (6, 5, 64) and not kept.reshape(30, -1)[14:].any()
+        assert (kept[before > 0] > 0).all()
         assert [c.units for c in result.dimensional_calibrations] == ["nm", "nm", "eV"]
         assert result.metadata["udvd"]["source_uuid"] == str(job.recording.item.uuid)

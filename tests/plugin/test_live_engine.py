@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
 
 import numpy
 import pytest
-from live import received, run_to_done
+from live import run_to_done, shown
+from nion.utils import Registry
 
 from nionswift_plugin.udvd_live import panel
 from nionswift_plugin.udvd_live.job import Phase
-from nionswift_plugin.udvd_simulator import acquire
+from nionswift_plugin.udvd_simulator import acquire, sources
 from udvd_core.engine import local
 
 SHAPE = (6, 5)
@@ -23,43 +25,42 @@ def states(companion):
     return [job.items[0].metadata["udvd"]["state"] for job in companion.jobs]
 
 
-def test_the_child_is_killed_twice_and_every_frame_is_final(swift, companion):
-    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 150)
+def test_the_child_is_killed_twice_and_every_frame_is_final(swift, companion, shutter, caplog):
+    shutter.hold(7)
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 20)
+    shutter.pump_to(swift, companion, 7)
     pids = [companion.engine.pid]
-    swift.pump_until(lambda: received(companion) >= 6, 60)
     os.kill(pids[0], signal.SIGKILL)
-    swift.pump_until(lambda: companion.engine.pid != pids[0], 10)
+    swift.pump_until(lambda: companion.engine.pid != pids[0] and companion.current.note, 60)
+    assert "ended" in companion.current.note and panel.state_line(companion, companion.current)
     pids.append(companion.engine.pid)
-    swift.pump_until(lambda: received(companion) >= 16 and companion.current.lag < 16, 60)
+    shutter.pump_to(swift, companion, 16, lambda job: job.lag < 16)
     os.kill(pids[1], signal.SIGKILL)
+    shutter.open()
     raw = acquisition.wait()
     job = run_to_done(swift, companion)
     assert companion.engine.pid not in pids
+    assert len([r for r in caplog.records if r.name.startswith("nionswift_plugin") and "again" in r.message]) == 2
     assert job.finished.final == job.finished.received == COUNT and states(companion) == ["final"]
     assert job.items[0].data[:].reshape(COUNT, -1).any(1).all()
     assert raw.data[:].reshape(COUNT, -1).any(1).all()
 
 
-def test_the_death_is_told_while_it_is_mended(swift, companion):
-    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 100)
-    swift.pump_until(lambda: received(companion) >= 6, 60)
-    os.kill(companion.engine.pid, signal.SIGKILL)
-    swift.pump_until(lambda: companion.current.note, 10)
-    assert "ended" in companion.current.note and panel.state_line(companion, companion.current)
-    acquisition.wait()
-    run_to_done(swift, companion)
-
-
-def test_two_scans_back_to_back_do_not_mix(swift, companion, source):
-    first = acquire.acquire_spectrum_image(swift, SHAPE, 60).wait()
+def test_two_scans_back_to_back_do_not_mix(swift, companion, source, simulator_config):
+    first = acquire.acquire_spectrum_image(swift, SHAPE, 20).wait()
     assert companion.current.phase is not Phase.DONE
-    second = acquire.acquire_spectrum_image(swift, SHAPE, 60).wait()
+    brighter = sources.build_source(dataclasses.replace(simulator_config, counts=3 * simulator_config.counts))
+    Registry.get_component("eels_camera_hardware_source").camera._source = brighter
+    second = acquire.acquire_spectrum_image(swift, SHAPE, 20).wait()
     run_to_done(swift, companion, jobs=2)
     assert states(companion) == ["final", "final"]
-    for job, raw in zip(companion.jobs, (first, second), strict=True):
+    for job, raw, seen in zip(companion.jobs, (first, second), (source, brighter), strict=True):
         facts = job.items[0].metadata["udvd"]
         assert facts["source_uuid"] == str(raw.uuid) and job.items[0].title.startswith(raw.title)
         assert job.items[0].session_metadata == raw.session_metadata
+        counts = numpy.array([seen.spectrum(i).sum() for i in range(COUNT)])
+        assert numpy.array_equal(raw.data[:].reshape(COUNT, -1).sum(1), counts)
+        assert job.items[0].data[:].sum() == pytest.approx(counts.sum(), rel=0.1), "the scans are 3 times apart"
     assert first.session_metadata != second.session_metadata
 
 
@@ -91,17 +92,19 @@ def test_without_an_engine_the_scan_goes_on(swift, companion):
 
 
 def test_an_engine_that_keeps_dying_fails_the_scan_with_a_sentence_and_the_next_gets_another(
-    swift, companion, monkeypatch
+    swift, companion, shutter, monkeypatch
 ):
-    monkeypatch.setattr(local, "MOST_DEATHS", 1)
-    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 100)
-    swift.pump_until(lambda: received(companion) >= 6, 60)
-    os.kill(companion.engine.pid, signal.SIGKILL)
-    swift.pump_until(lambda: companion.current.phase is Phase.DONE, 10)
+    shutter.hold(7)
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 20)
+    shutter.pump_to(swift, companion, 7)
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "MOST_DEATHS", 1)
+        os.kill(companion.engine.pid, signal.SIGKILL)
+        swift.pump_until(lambda: companion.current.phase is Phase.DONE, 60)
+    shutter.open()
     assert "1 times" in companion.current.note and not companion.engine.alive
     raw = acquisition.wait()
     assert raw.data[:].reshape(COUNT, -1).any(1).all()
-    monkeypatch.undo()
     acquire.acquire_spectrum_image(swift, SHAPE, 40).wait()
     job = run_to_done(swift, companion, jobs=2)
     assert job.items[0].metadata["udvd"]["state"] == "final"
@@ -124,16 +127,35 @@ def test_following_is_switched_in_the_panel_and_remembered(swift, companion, plu
     handler.close()
 
 
-def test_the_panel_says_what_is_going_on(swift, companion):
+def test_the_panel_says_what_is_going_on(swift, companion, shutter):
     assert panel.state_line(companion, None) == "Waiting for a scan"
-    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 80)
-    swift.pump_until(lambda: companion.current is not None and companion.current.timeline.first_preview, 60)
+    assert panel.progress(None) == (0, "") and panel.learning_line(None) == ""
+    assert "on CPU" not in panel.engine_line(companion, None)
+    shutter.hold(14)
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 20)
+    shutter.pump_to(swift, companion, 14, lambda job: shown(job) and job.status.denoised == 14)
     job = companion.current
     assert panel.state_line(companion, job) == "Denoising while the scan runs"
     percent, text = panel.progress(job)
-    assert 0 < percent < 100 and f"of {COUNT} frames" in text and "behind" in text
-    assert panel.lag_s(job) >= 0 and "udvd on CPU" in panel.engine_line(companion, job)
+    assert percent == 46 and text == f"14 of {COUNT} frames, 0 behind (0.0 s)"
+    assert panel.lag_s(job) == 0 and "udvd on CPU" in panel.engine_line(companion, job)
+    shutter.open()
     acquisition.wait()
+    swift.pump_until(lambda: job.phase is not Phase.FOLLOWING, 60)
+    if job.phase is Phase.FINALISING:
+        assert panel.state_line(companion, job) == "Making the final result"
+        assert panel.progress(job)[1].endswith("frames final")
     run_to_done(swift, companion)
     assert panel.state_line(companion, job) == "Final" and panel.progress(job) == (100, f"{COUNT} of {COUNT} frames")
     assert "steps" in panel.learning_line(job)
+
+
+@pytest.mark.parametrize("plug_in_settings", [{"training": {"budget_s": 0.2}}], indirect=True)
+def test_a_result_that_learned_nothing_says_so(swift, companion):
+    """A budget too short for the first judgement gives the mean spectrum everywhere: told, not hidden."""
+    acquire.acquire_spectrum_image(swift, SHAPE, 10).wait()
+    job = run_to_done(swift, companion)
+    facts, frames = job.items[0].metadata["udvd"], job.items[0].data[:].reshape(COUNT, -1)
+    constant = bool(numpy.ptp(frames[frames.any(1)], axis=0).max() < 1e-3)
+    assert facts["provenance"]["learned"] is not constant
+    assert ("nothing was learned" in facts["note"]) is constant and facts["note"] == job.note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -25,15 +26,16 @@ OFF = {"follow": False}
 
 def test_a_scan_that_is_faster_than_the_start_of_the_engine(swift):
     companion = companion_of(swift.document_model)
-    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 10)
-    raw = acquisition.wait()
+    os.kill(companion.engine.pid, signal.SIGSTOP)  # so that it cannot be ready before the scan ends
+    raw = acquire.acquire_spectrum_image(swift, SHAPE, 10).wait()
+    swift.pump_until(lambda: companion.current.phase is Phase.FINALISING, 10)
     assert "starting" in companion.engine.describe() and not companion.current.items
+    os.kill(companion.engine.pid, signal.SIGCONT)
     job = run_to_done(swift, companion)
     assert job.finished.final == COUNT and job.items[0].metadata["udvd"]["state"] == "final"
     assert job.items[0].data[:].sum() == pytest.approx(raw.data[:].sum(), rel=0.1)
 
 
-@pytest.mark.parametrize("plug_in_settings", [{"training": {"budget_s": 8}}], indirect=True)
 def test_the_child_is_killed_while_it_finalises(swift, companion):
     acquire.acquire_spectrum_image(swift, SHAPE, 40).wait()
     swift.pump_until(lambda: companion.current.phase is Phase.FINALISING and companion.current._finish_sent, 30)
@@ -61,14 +63,13 @@ def test_stop_while_it_finalises_keeps_the_results_as_they_are(swift, companion)
 def test_a_ring_with_room_for_one_row(swift, tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "MOST_BYTES", 1000)
     row = 4 * 5 * 64
-    companion = follow(swift, tmp_path, make_engine=lambda chosen: LocalEngine(ring_bytes=row + 100))
-    try:
+    with contextlib.closing(
+        follow(swift, tmp_path, make_engine=lambda chosen: LocalEngine(ring_bytes=row + 100))
+    ) as companion:
         raw = acquire.acquire_spectrum_image(swift, SHAPE, 20)
         pump(swift, companion, lambda: companion.current and companion.current.phase is Phase.DONE)
         assert companion.current.finished.final == COUNT
         assert numpy.array_equal(companion.current.items[0].data[:], raw.wait().data[:])
-    finally:
-        companion.close()
 
 
 @pytest.mark.parametrize("plug_in_settings", [OFF], indirect=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import h5py
 import numpy
 import pytest
@@ -9,7 +11,10 @@ from producer import EELS, RAW, Producer, finish, follow, pump, spectra
 
 from nionswift_plugin.udvd_live.job import Phase
 from nionswift_plugin.udvd_live.recording import State
+from udvd_core.axes import Axis
 from udvd_core.engine.inline import InlineEngine
+from udvd_core.maps.window import map_values
+from udvd_core.settings import MapWindow
 
 NETWORK = {"width": 2, "budget_s": 1.5}
 MAPS = [
@@ -56,11 +61,31 @@ def test_frames_in_any_order_come_out_in_their_place(bare_swift, companion, orde
     denoised, core, plain = job.items
     assert numpy.array_equal(data_of(denoised), scan.data) and numpy.array_equal(data_of(scan.item), scan.data)
     assert numpy.array_equal(data_of(plain), scan.data[..., 4:10].sum(-1))
-    assert numpy.isfinite(data_of(core)).all() and [item.title.split("(")[1] for item in job.items] == [
-        "Denoised)",
-        "Core)",
-        "Plain)",
-    ]
+    window = MapWindow("Core", (112, 118), (102, 110))
+    expected = map_values(scan.data.reshape(30, 24), Axis(24, 100.0, 1.0, "eV", "E"), (window,))
+    assert numpy.array_equal(data_of(core).ravel(), expected[0]) and numpy.any(expected)
+    assert [item.title.split("(")[1] for item in job.items] == ["Denoised)", "Core)", "Plain)"]
+
+
+def test_boxes_that_are_no_run_of_frames(bare_swift, companion):
+    scan = Producer(bare_swift, spectra(6, 5, 24))
+    for columns in (slice(1, 3), slice(0, 1), slice(3, None)):
+        scan.write_box((slice(None), columns, slice(None)))
+        pump(bare_swift, companion, least=1)
+    scan.end()
+    job = finish(bare_swift, companion)
+    assert job.recording.state is State.FINISHED and numpy.array_equal(data_of(job.items[0]), scan.data)
+
+
+def test_the_last_block_may_come_after_the_end(bare_swift, companion):
+    scan = Producer(bare_swift, spectra(6, 5, 24))
+    scan.write_rows(0, 5)
+    pump(bare_swift, companion)
+    scan.end()
+    companion.tick()
+    scan.write_rows(5)
+    job = finish(bare_swift, companion)
+    assert job.recording.state is State.FINISHED and job.finished.final == 30
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 3, 16), (2, 3, 4, 16), (7, 16), (1, 1, 16)])
@@ -100,8 +125,7 @@ VALUES = {
 
 @pytest.mark.parametrize("change", VALUES.values(), ids=VALUES)
 def test_any_values_are_denoised_finite_and_raw_stays(bare_swift, tmp_path, change):
-    companion = follow(bare_swift, tmp_path, maps=MAPS, training=NETWORK)
-    try:
+    with contextlib.closing(follow(bare_swift, tmp_path, maps=MAPS, training=NETWORK)) as companion:
         data = change(spectra(4, 5, 24)).astype(numpy.float32)
         scan = Producer(bare_swift, data)
         scan.write_rows()
@@ -111,8 +135,6 @@ def test_any_values_are_denoised_finite_and_raw_stays(bare_swift, tmp_path, chan
         assert all(numpy.isfinite(data_of(item)).all() for item in job.items)
         assert data_of(scan.item).tobytes() == data.tobytes(), "raw is as it was written, bit by bit"
         assert ("not finite" in job.note) == (not numpy.isfinite(data).all())
-    finally:
-        companion.close()
 
 
 @pytest.mark.parametrize(
@@ -165,20 +187,16 @@ def test_what_is_no_eels_scan_is_ignored_with_a_reason(bare_swift, companion, sh
 
 
 def test_a_camera_without_a_signal_type_can_be_named_in_the_settings(bare_swift, tmp_path):
-    companion = follow(bare_swift, tmp_path, cameras=["ela"])
-    try:
+    with contextlib.closing(follow(bare_swift, tmp_path, cameras=["ela"])) as companion:
         scan = Producer(bare_swift, spectra(4, 5, 24), metadata=camera(None, "ela"))
         scan.write_rows()
         scan.end()
         finish(bare_swift, companion)
-    finally:
-        companion.close()
 
 
 def test_following_off_makes_nothing_and_starts_no_engine(bare_swift, tmp_path):
     made = []
-    companion = follow(bare_swift, tmp_path, make_engine=made.append, follow=False)
-    try:
+    with contextlib.closing(follow(bare_swift, tmp_path, make_engine=made.append, follow=False)) as companion:
         scan = Producer(bare_swift, spectra(4, 5, 24))
         scan.write_rows()
         scan.end()
@@ -186,8 +204,6 @@ def test_following_off_makes_nothing_and_starts_no_engine(bare_swift, tmp_path):
         assert (
             "switched off" in companion.ignored and not companion.jobs and not made and len(bare_swift.data_items) == 1
         )
-    finally:
-        companion.close()
 
 
 def test_two_cameras_at_once_do_not_mix(bare_swift, companion):
@@ -218,8 +234,7 @@ class Refusing(InlineEngine):
 
 def test_a_large_scan_is_fed_again_from_its_file(bare_swift, tmp_path):
     engine = Refusing()
-    companion = follow(bare_swift, tmp_path, make_engine=lambda chosen: engine)
-    try:
+    with contextlib.closing(follow(bare_swift, tmp_path, make_engine=lambda chosen: engine)) as companion:
         scan = Producer(bare_swift, spectra(10, 64, 7200))
         assert scan.data.nbytes > 16 << 20
         scan.write_rows()
@@ -229,8 +244,6 @@ def test_a_large_scan_is_fed_again_from_its_file(bare_swift, tmp_path):
         job = finish(bare_swift, companion)
         assert engine.refusals == 20 and job.finished.final == 640
         assert numpy.array_equal(data_of(job.items[0]), scan.data)
-    finally:
-        companion.close()
 
 
 def test_computations_on_results_and_on_raw_are_not_followed(bare_swift, companion):
@@ -251,9 +264,8 @@ def test_computations_on_results_and_on_raw_are_not_followed(bare_swift, compani
 
 
 def test_following_by_events_does_not_follow_what_is_computed(bare_swift, tmp_path):
-    companion = follow(bare_swift, tmp_path, exact=False)
     model = bare_swift.document_model
-    try:
+    with contextlib.closing(follow(bare_swift, tmp_path, exact=False)) as companion:
         scan = Producer(bare_swift, spectra(4, 5, 16))
         scan.write_rows(0, 1)
         bare_swift.pump()
@@ -265,8 +277,6 @@ def test_following_by_events_does_not_follow_what_is_computed(bare_swift, tmp_pa
         pump(bare_swift, companion, least=20)
         assert len(companion.jobs) == 1 and job.recording.item is scan.item
         assert numpy.array_equal(data_of(job.items[0]), scan.data) and job.items[0].metadata["udvd"]["state"] == "final"
-    finally:
-        companion.close()
 
 
 def test_settings_of_the_scan_are_kept_with_it(bare_swift, companion):

@@ -163,9 +163,11 @@ def _status(session: Session) -> Status:
 
 def _finished(session: Session) -> Finished:
     received, final = session.received, session.final
-    note = session.note
+    provenance = session.provenance()
+    notes = [session.note] if session.note else []
+    budget = session.spec.training.budget_s
+    if final and not provenance.get("learned", True):
+        notes.insert(0, f"nothing was learned in {budget:g} s: every frame is the mean of the scan; give it more time")
     if final < received:
-        budget = session.spec.training.budget_s
-        late = f"the time budget of {budget:g} s was used up: {final} of {received} frames are final"
-        note = f"{late}; {note}" if note else late
-    return Finished(session.spec.scan_id, received, final, session.model.steps, session.provenance(), note)
+        notes.insert(0, f"the time budget of {budget:g} s was used up: {final} of {received} frames are final")
+    return Finished(session.spec.scan_id, received, final, session.model.steps, provenance, "; ".join(notes))
