@@ -116,7 +116,7 @@ def run(options: argparse.Namespace) -> dict[str, typing.Any]:
             swift.pump_until(lambda: companion.current is not None and companion.current.timeline.done, timeout)
             swift.pump(0.5)
             result |= _live_figures(companion.current, begin, ended)
-            result["items_created"] = len(swift.data_items) - before - 2  # besides raw and HAADF
+            result["items_created"] = len([item for item in swift.data_items[before:] if "udvd" in item.metadata])
             result |= _quality(options, source, maps, raw, companion.current)
     return result
 

@@ -24,7 +24,7 @@ Index = numpy.typing.NDArray[numpy.int64]
 
 CPU_WIDTH, PAPER_WIDTH = 8, 48
 HELD_OUT = 0.05
-JUDGE_EVERY, JUDGE_FRAMES = 25, 64
+JUDGE_EVERY, JUDGE_EARLY, JUDGE_FRAMES = 25, (5, 10, 15), 64
 PATIENCE = 12
 LARGEST_CROP = (64, 2048)
 GROWTH = 1.1
@@ -111,12 +111,12 @@ class UdvdModel:
         return self._trainer.stale >= PATIENCE or self._trainer.frozen
 
     def learn(self) -> None:
-        """One training step; every `JUDGE_EVERY` steps a judgement."""
+        """One training step; every `JUDGE_EVERY` steps a judgement, at the beginning more often."""
         known = numpy.flatnonzero(self._buffer.received)
         self._refresh(known)
         numbers = self._generator.choice(known, min(self._step_batch, known.size), replace=False)
         self._trainer.step(*self._batch(numbers, held_out=False, crop=True))
-        if self._trainer.steps % JUDGE_EVERY == 0:
+        if self._trainer.steps % JUDGE_EVERY == 0 or self._trainer.steps in JUDGE_EARLY:
             self._trainer.judge(*self._judged(known))
 
     def denoise(self, numbers: Index) -> Array:

@@ -1,4 +1,4 @@
-"""Odd scans through a real Swift into the library: the form of results, odd values and types, and ways around faults."""
+"""Odd scans through a real Swift into the library: the form of results, odd values and types, and faults."""
 
 from __future__ import annotations
 
