@@ -102,7 +102,8 @@ class Recording:
     def end(self, state: State) -> None:
         """The item is no longer live, all its blocks are applied."""
         if not self.exact and state is not State.REMOVED:
-            self.coverage.receive_frames(self._non_empty())
+            rows = self._rows if len(self.layout.scan_shape) == 2 else 0  # of the last packet too: it is applied
+            self.coverage.receive_frames(self._rows_mask(rows) | self._non_empty())
             self.metadata = self.metadata or self.item.data_metadata
         if state is State.ABORTED and self.coverage.complete:
             state = State.FINISHED

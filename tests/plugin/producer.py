@@ -39,7 +39,7 @@ class Producer:
         self._channel = Acquisition.Channel("fake")
         self._metadata = DataAndMetadata.DataMetadata(
             data_shape=data.shape,
-            data_dtype=data.dtype,
+            data_dtype=numpy.dtype(numpy.float32),
             intensity_calibration=Calibration.Calibration(units="counts"),
             dimensional_calibrations=[NM] * len(self._positions)
             + [MRAD] * (datum - 1)

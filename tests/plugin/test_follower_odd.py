@@ -137,19 +137,6 @@ def test_a_network_takes_saturated_and_negative_values_in_scans_of_any_size(bare
     assert all(numpy.isfinite(data_of(item)).all() for item in job.items)
 
 
-@pytest.mark.parametrize("kind", ["u1", "<u2", ">u2", "i2", "u4", "i4", "f8", ">f4"])
-@pytest.mark.parametrize("datum", [1, 2])
-def test_counts_of_any_type(bare_swift, companion, kind, datum):
-    data = spectra(*(3, 4, 3, 24)[2 - datum :]).astype(kind) if datum == 1 else spectra(3, 4, 2, 24).astype(kind)
-    scan = Producer(bare_swift, data, datum=datum, sequence=False)
-    scan.write_rows()
-    scan.end()
-    job = finish(bare_swift, companion)
-    assert job.finished is not None, job.note
-    result = data_of(job.items[0])
-    assert result.dtype == numpy.float32 and numpy.array_equal(result, data if datum == 1 else data.sum(2))
-
-
 def test_a_camera_may_use_its_buffer_again_at_once(bare_swift, companion):
     scan = Producer(bare_swift, spectra(6, 5, 24))
     expected = scan.data.copy()
@@ -231,7 +218,7 @@ def test_without_an_engine_nothing_is_made_until_there_is_one(bare_swift, tmp_pa
 
 def test_following_can_be_switched_off_and_on_between_scans(bare_swift, companion):
     companion.follow(False)
-    scan, _ = Producer(bare_swift, spectra(4, 5, 24)), companion.follow(False)
+    scan = Producer(bare_swift, spectra(4, 5, 24))
     scan.write_rows(0, 2)
     pump(bare_swift, companion)
     companion.follow(True)  # from the next scan on

@@ -103,9 +103,15 @@ BAD = {
     "window beyond all numbers": one_map(signal=[1, HUGE]),
     "background the wrong way round": one_map(background=[2, 1]),
     "follow is a number": '{"follow": 1}',
+    "python is a number": '{"python": 5}',
+    "a camera is a number": '{"cameras": [1]}',
+    "a map without a name": one_map(name=3),
+    "window of texts": one_map(signal=["a", "b"]),
+    "frames is a text": training(frames="yes"),
     "cameras is a text": '{"cameras": "ela"}',
     "a model that is none": training(model="magic"),
     "odd width": training(width=3),
+    "half a channel wide": training(width=8.5),
     "width is a truth": training(width=True),
     "negative budget": training(budget_s=-1),
     "budget is not a number": training(budget_s=float("nan")),
@@ -134,6 +140,14 @@ def test_bad_settings_are_an_error_and_the_file_gives_the_defaults_and_a_line_in
     (record,) = caplog.records
     assert "default settings" in record.getMessage() and str(path) in record.getMessage()
     assert path.read_text() == text, "the user can mend it"
+
+
+def test_a_file_that_is_no_text_gives_the_defaults(tmp_path, caplog):
+    path = tmp_path / "udvd_live.json"
+    path.write_bytes(Preferences(follow=False).to_json().encode("utf-16"))
+    with caplog.at_level(logging.WARNING):
+        assert preferences.load(path) == Preferences()
+    assert str(path) in caplog.text
 
 
 def test_a_folder_in_place_of_the_file_gives_the_defaults(tmp_path, caplog):
