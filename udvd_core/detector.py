@@ -104,12 +104,12 @@ class Recording:
 
     @functools.cached_property
     def _response(self) -> Array:
-        """First counts per electron of a spectrum, shape (q, E)."""
-        return self.sample.profile[:, None] * self.gain / (1.0 + self.detector.spreading)
+        """First counts per electron, shape (q, E)."""
+        return self.gain / (1.0 + self.detector.spreading)
 
     def frame(self, index: int) -> Counts:
         """Counts at flat position `index`, shape (q, E), float32."""
-        rate = self._response * self._spectrum(index)
+        rate = self._response * self.sample.rate(index)
         rng = numpy.random.default_rng([self.detector.seed, index])
         share = self.detector.spreading
         counts = rng.poisson(rate * (1.0 - share))
@@ -125,7 +125,7 @@ class Recording:
 
     def truth_frame(self, index: int) -> Array:
         """Expected counts at flat position `index`, shape (q, E)."""
-        first = self._response * self._spectrum(index)
+        first = self._response * self.sample.rate(index)
         expected = first.copy()
         for step in NEIGHBOURS:
             target, source = _moved(step, first.shape)
@@ -147,11 +147,6 @@ class Recording:
     def truth_frames(self) -> Counts:
         """Expected counts of the whole scan, shape (y, x, q, E), float32."""
         return self._stack(self.truth_frame)
-
-    def _spectrum(self, index: int) -> Array:
-        if not 0 <= index < self.sample.count:
-            raise InputError(f"position {index} is outside the scan; want 0 to {self.sample.count - 1}")
-        return typing.cast(Array, self.sample.spectra.reshape(self.sample.count, -1)[index])
 
     def _stack(self, read: typing.Callable[[int], numpy.typing.NDArray[typing.Any]]) -> Counts:
         first = numpy.asarray(read(0))

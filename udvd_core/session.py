@@ -20,6 +20,7 @@ import numpy.typing
 from udvd_core.buffer import FrameBuffer
 from udvd_core.errors import InputError
 from udvd_core.framing import runs
+from udvd_core.guided import GuideModel
 from udvd_core.model import Model, RawModel
 from udvd_core.settings import ScanSpec
 
@@ -279,6 +280,8 @@ def _model(spec: ScanSpec, buffer: FrameBuffer, resume: str | None) -> Model:
     """The model that the settings name; torch is imported only for a network."""
     if spec.training.model == "raw":
         return RawModel(buffer)
+    if spec.training.model == "guide":
+        return GuideModel(spec, buffer)
     from udvd_core.udvd import UdvdModel
 
     return UdvdModel(spec, buffer, resume)

@@ -10,6 +10,8 @@ import urllib.parse
 from udvd_core.axes import Axis
 from udvd_core.errors import SettingsError
 
+MODELS = ("guide", "udvd", "raw")
+
 
 @dataclasses.dataclass(frozen=True)
 class MapWindow:
@@ -42,7 +44,7 @@ class Training:
     Attributes
     ----------
     model : str
-        ``"udvd"`` or ``"raw"`` (no denoising, for comparison).
+        ``"guide"``, ``"udvd"`` or ``"raw"`` (no denoising, for comparison).
     width : int or None
         Channels of the network; None takes the paper's 48 on CUDA and a narrow one on a CPU.
     hidden : (int, int) or None
@@ -78,8 +80,8 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.model not in ("udvd", "raw"):
-            raise SettingsError(f"model {self.model!r} is not available; this version has 'udvd' and 'raw'")
+        if self.model not in MODELS:
+            raise SettingsError(f"model {self.model!r} is not available; this version has {', '.join(MODELS)}")
         if self.width is not None and (self.width < 2 or self.width % 2):
             raise SettingsError(f"network width is {self.width}; want an even number of at least 2")
         if self.hidden is not None and not (

@@ -1,0 +1,113 @@
+"""The guide of one scan while it arrives: a low-rank estimate that is extended by every frame and refitted."""
+
+from __future__ import annotations
+
+import typing
+
+import numpy
+import numpy.typing
+
+from udvd_core.lowrank.factors import smooth_maps
+from udvd_core.lowrank.fit import LowRankFit
+from udvd_core.lowrank.place import Place
+from udvd_core.lowrank.scaled import Read
+from udvd_core.lowrank.whiten import whiten
+from udvd_core.noise import NoiseModel
+
+Array = numpy.typing.NDArray[numpy.float64]
+Singles = numpy.typing.NDArray[numpy.float32]
+Index = numpy.typing.NDArray[numpy.int64]
+Bool = numpy.typing.NDArray[numpy.bool_]
+
+BAND = 32
+"""Rows of positions that a map is smoothed over when frames are added; the fit smooths all."""
+
+
+class Guide:
+    """Low-rank estimate of the frames of a scan that came so far.
+
+    Adding frames costs the same however many there are; a fit goes over all of them, in steps.
+
+    Parameters
+    ----------
+    read : callable
+        Frames of some numbers, shape (n, q, E), counts; NaN is missing.
+    scan_shape : tuple of int
+        Positions of the whole scan.
+    frame_shape : (int, int)
+        ``(q, E)``.
+    """
+
+    def __init__(self, read: Read, scan_shape: tuple[int, ...], frame_shape: tuple[int, int]) -> None:
+        self._read, self._shape, self.frame_shape = read, scan_shape, frame_shape
+        count = int(numpy.prod(scan_shape))
+        self._intensity = numpy.zeros(count)
+        self._loadings = self._maps = numpy.zeros((count, 0))
+        self._mapped = numpy.zeros(count, bool)
+        self._fit: LowRankFit | None = None
+        self._noise = NoiseModel()
+        self.fitted = 0
+        """Frames that the last fit saw."""
+
+    @property
+    def rank(self) -> int:
+        """Components, 0 before the first fit."""
+        return self._maps.shape[1]
+
+    @property
+    def settled(self) -> bool:
+        """Whether the fit of the frames that it saw has ended."""
+        return self._fit is not None and self._fit.settled
+
+    def start(self, known: Index, noise: NoiseModel, usable: Bool | None = None) -> None:
+        """Begin a new fit, of the frames with these numbers; `usable` (q, E) leaves faulty pixels out."""
+        scaled = whiten(self._read, Place.of(self._shape, known), noise, self.frame_shape, usable)
+        self._noise = noise
+        self._fit = LowRankFit(scaled, noise)
+        self.fitted = known.size
+        self._take()
+
+    def step(self) -> None:
+        """One step of the fit that `start` began."""
+        if self._fit is not None and not self._fit.settled:
+            self._fit.step()
+            self._take()
+
+    def frames(self, numbers: Index) -> Singles:
+        """Estimated frames, shape (n, q, E), counts; frames that no fit saw are added first."""
+        fit = self._begun()
+        new = numbers[~self._mapped[numbers]]
+        if new.size:
+            self._extend(new)
+        rows = self._maps[numbers].astype(numpy.float32) @ fit.factors.spectra.astype(numpy.float32)
+        rows *= numpy.sqrt(self._intensity[numbers])[:, None].astype(numpy.float32) * fit.scaled.scale
+        return typing.cast(Singles, rows.reshape(-1, *self.frame_shape))
+
+    def _begun(self) -> LowRankFit:
+        if self._fit is None:
+            raise RuntimeError("a guide needs `start` before it can estimate frames")
+        return self._fit
+
+    def _take(self) -> None:
+        """Take maps and intensities over from the fit; frames that it did not see wait for `_extend`."""
+        fit = self._begun()
+        numbers = fit.scaled.place.numbers
+        self._loadings = numpy.zeros((self._mapped.size, fit.factors.rank))
+        self._maps = numpy.zeros_like(self._loadings)
+        self._loadings[numbers], self._maps[numbers] = fit.factors.loadings, fit.factors.maps
+        self._intensity[numbers] = fit.scaled.intensity
+        self._mapped[:] = False
+        self._mapped[numbers] = True
+
+    def _extend(self, new: Index) -> None:
+        """Add frames: loadings from the spectra of the fit, maps smoothed over the rows around them."""
+        fit = self._begun()
+        counts, self._intensity[new] = fit.scaled.foreign(self._read(new).reshape(new.size, -1), self._noise)
+        self._loadings[new] = counts @ fit.factors.basis.T.astype(numpy.float32)
+        self._mapped[new] = True
+        inner = int(numpy.prod(self._shape[1:]))
+        first, last = max(0, int(new.min()) // inner - BAND), min(self._shape[0], int(new.max()) // inner + BAND + 1)
+        around = first * inner + numpy.flatnonzero(self._mapped[first * inner : last * inner])
+        place = Place.of((last - first, *self._shape[1:]), around - first * inner)
+        maps, _ = smooth_maps(self._loadings[around], place)
+        self._maps[new] = maps[numpy.searchsorted(around, new)]

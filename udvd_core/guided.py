@@ -1,0 +1,111 @@
+"""The guide as a model of a session: numpy and scipy alone, live at any speed."""
+
+from __future__ import annotations
+
+import typing
+
+import numpy
+import numpy.typing
+
+from udvd_core.buffer import FrameBuffer
+from udvd_core.camera import Camera, measure_camera
+from udvd_core.defects import fill
+from udvd_core.guide import Guide
+from udvd_core.settings import ScanSpec
+
+Array = numpy.typing.NDArray[numpy.float32]
+Index = numpy.typing.NDArray[numpy.int64]
+
+GROWTH = 1.25
+"""The camera is measured anew when there are this much more frames."""
+BATCH_PIXELS = 1 << 22
+
+
+class GuideModel:
+    """A `Model`: the low-rank guide of one scan, `udvd_core.guide`.
+
+    Parameters
+    ----------
+    spec : ScanSpec
+        The scan.
+    buffer : FrameBuffer
+        Its frames.
+    """
+
+    name, device = "guide", "CPU"
+    loss = held_out = float("nan")
+
+    def __init__(self, spec: ScanSpec, buffer: FrameBuffer) -> None:
+        self._buffer = buffer
+        q, channels = buffer.frame_shape
+        self.guide = Guide(buffer.frames, spec.scan_shape, buffer.frame_shape)
+        self._sums = Guide(self._summed, spec.scan_shape, (1, channels)) if q > 1 else None
+        self.camera: Camera | None = None
+        self.steps = 0
+        self.neighbours: Index = numpy.arange(spec.count)[:, None]
+        self.batch = max(1, min(4096, BATCH_PIXELS // (q * channels)))
+
+    @property
+    def settled(self) -> bool:
+        """Whether all frames were fitted and no component is left to find."""
+        return self.guide.fitted == self._received() and all(one.settled for one in self._guides())
+
+    def learn(self) -> None:
+        """Begin a fit of all frames, or find one more component."""
+        self.steps += 1
+        unsettled = [one for one in self._guides() if not one.settled]
+        if self.guide.fitted and unsettled:
+            unsettled[0].step()
+        elif self.guide.fitted < self._received():
+            self._start()
+
+    def denoise(self, numbers: Index) -> Array:
+        """Denoised frames, shape (n, q, E), counts; never below 0, unless corrected input was."""
+        if not self.guide.fitted:
+            self._start()
+        counts = self.guide.frames(numbers)
+        if self._sums is not None:
+            wanted, got = self._sums.frames(numbers), counts.sum(1, keepdims=True)
+            numpy.multiply(counts, wanted / numpy.where(got > 0, got, 1), out=counts, where=(got > 0) & (wanted > 0))
+        return numpy.maximum(counts, self._buffer.floor, out=counts)
+
+    def save(self, path: str) -> None:
+        """Nothing to save: a fit takes seconds."""
+
+    def provenance(self) -> dict[str, typing.Any]:
+        """Model, rank, and what was measured of the camera."""
+        facts: dict[str, typing.Any] = {"model": self.name, "rank": self.guide.rank, "steps": self.steps}
+        if self.camera is not None:
+            noise = self.camera.noise
+            facts |= {
+                "gain": noise.gain,
+                "read_variance": noise.read_variance,
+                "correlation": list(noise.correlation),
+                "hidden": list(self.camera.hidden.radius),
+                "hidden_reason": self.camera.hidden.reason,
+                "defects": self.camera.defects.summary,
+            }
+        return facts
+
+    def _guides(self) -> list[Guide]:
+        return [self.guide] if self._sums is None else [self.guide, self._sums]
+
+    def _received(self) -> int:
+        return int(self._buffer.received.sum())
+
+    def _start(self) -> None:
+        """Fit all frames that are there."""
+        known = numpy.flatnonzero(self._buffer.received)
+        if self.camera is None or known.size > GROWTH * self.camera.frames or known.size == self._buffer.received.size:
+            self.camera = measure_camera(self._buffer)
+        usable = self.camera.defects.usable
+        self.guide.start(known, self.camera.noise, usable)
+        if self._sums is not None:
+            self._sums.start(known, self.camera.summed)
+
+    def _summed(self, numbers: Index) -> Array:
+        """Frames summed over q, faulty and missing pixels filled."""
+        frames = self._buffer.frames(numbers)
+        if self.camera is not None and not self.camera.defects.usable.all():
+            frames = fill(frames, self.camera.defects.usable)
+        return typing.cast(Array, numpy.nan_to_num(frames, nan=0.0, posinf=0.0, neginf=0.0).sum(1, keepdims=True))

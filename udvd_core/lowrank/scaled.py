@@ -1,0 +1,94 @@
+"""Counts in units of their noise, read in blocks: what low-rank algebra needs, without a second copy of the scan."""
+
+from __future__ import annotations
+
+import typing
+
+import numpy
+import numpy.typing
+
+from udvd_core.lowrank.place import Place
+from udvd_core.noise import NoiseModel
+
+Array = numpy.typing.NDArray[numpy.float64]
+Singles = numpy.typing.NDArray[numpy.float32]
+Index = numpy.typing.NDArray[numpy.int64]
+Read = typing.Callable[[Index], Singles]
+
+BLOCK_BYTES = 16 << 20
+
+
+class Scaled:
+    """Frames of a scan divided by ``sqrt(intensity x variance)``: noise of unit variance in every row and column.
+
+    Parameters
+    ----------
+    read : callable
+        Frames of some numbers, shape (n, q, E), counts, float32; NaN is missing.
+    place : Place
+        The frames that are there.
+    intensity : array, shape (known,)
+        Noise variance of each position relative to the mean.
+    variance : array, shape (q, E)
+        Noise variance of each pixel, counts squared.
+    mean : array, shape (q, E)
+        Counts that stand in for a missing pixel where the intensity is 1.
+    """
+
+    def __init__(self, read: Read, place: Place, intensity: Array, variance: Array, mean: Array) -> None:
+        self._read, self.place = read, place
+        self.intensity, self.variance = intensity, variance
+        self._mean = mean.astype(numpy.float32).reshape(-1)
+        self._row = numpy.sqrt(intensity).astype(numpy.float32)
+        self._column = numpy.sqrt(variance).astype(numpy.float32).reshape(-1)
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """``(q, E)``."""
+        return self.variance.shape
+
+    @property
+    def scale(self) -> Singles:
+        """Standard deviation of each pixel at intensity 1, counts, shape (pixels,)."""
+        return self._column
+
+    def blocks(self) -> typing.Iterator[tuple[slice, Singles]]:
+        """Scaled frames, shape (n, pixels), with their places in `place.numbers`."""
+        step = max(1, BLOCK_BYTES // (4 * self._column.size))
+        for start in range(0, self.place.numbers.size, step):
+            part = slice(start, start + step)
+            yield part, self.rows(part)
+
+    def rows(self, part: slice | Index) -> Singles:
+        """Scaled frames at some places, shape (n, pixels)."""
+        numbers = self.place.numbers[part]
+        counts = self._read(numbers).reshape(numbers.size, -1)
+        missing = ~numpy.isfinite(counts)
+        if missing.any():
+            counts = numpy.where(missing, self.intensity[part, None].astype(numpy.float32) * self._mean, counts)
+        return typing.cast(Singles, counts / (self._row[part, None] * self._column))
+
+    def counts(self, part: slice | Index, rows: Singles) -> Singles:
+        """Counts of scaled frames, shape (n, pixels)."""
+        return typing.cast(Singles, rows * (self._row[part, None] * self._column))
+
+    def foreign(self, counts: Singles, noise: NoiseModel) -> tuple[Singles, Array]:
+        """Scale frames (n, pixels) of other positions of the same scan; also their intensities, (n,)."""
+        power = noise.gain * numpy.nan_to_num(counts, posinf=0.0, neginf=0.0) + noise.read_variance
+        intensity = numpy.maximum((power / self._column**2).mean(1, dtype=numpy.float64), float(self.intensity.min()))
+        missing = ~numpy.isfinite(counts)
+        if missing.any():
+            counts = numpy.where(missing, intensity[:, None].astype(numpy.float32) * self._mean, counts)
+        return counts / (numpy.sqrt(intensity)[:, None].astype(numpy.float32) * self._column), intensity
+
+    def project(self, basis: Array) -> Array:
+        """``rows @ basis.T``, shape (known, r), for a basis of shape (r, pixels)."""
+        turned = basis.astype(numpy.float32).T
+        return numpy.concatenate([(rows @ turned).astype(numpy.float64) for _, rows in self.blocks()])
+
+    def regress(self, maps: Array) -> Array:
+        """``maps.T @ rows``, shape (r, pixels), for maps of shape (known, r)."""
+        total = numpy.zeros((maps.shape[1], self._column.size))
+        for part, rows in self.blocks():
+            total += maps[part].astype(numpy.float32).T @ rows
+        return total

@@ -1,0 +1,138 @@
+"""How large the noise is at every position and in every channel, found from the counts themselves."""
+
+from __future__ import annotations
+
+import typing
+
+import numpy
+import numpy.typing
+
+from udvd_core.lowrank.place import Place
+from udvd_core.lowrank.scaled import BLOCK_BYTES, Read, Scaled
+from udvd_core.lowrank.shrink import smooth
+from udvd_core.noise import NoiseModel
+
+Array = numpy.typing.NDArray[numpy.float64]
+
+ROUNDS = 2
+FAINTEST = 1e-4
+"""Positions and channels fainter than this part of the mean count as that bright."""
+SPARSE, COLUMNS = 0.05, 2048
+"""Expected electrons in a channel below which noise is no longer like that of many; of so many channels at most."""
+CHANNEL_SIZES = (8, 16, 32)
+
+
+def whiten(
+    read: Read,
+    place: Place,
+    noise: NoiseModel,
+    frame_shape: tuple[int, int],
+    usable: numpy.typing.NDArray[numpy.bool_] | None = None,
+) -> Scaled:
+    """Scale a scan so that its noise has unit variance in every row and column.
+
+    Parameters
+    ----------
+    read : callable
+        Frames of some numbers, shape (n, q, E), counts; NaN is missing.
+    place : Place
+        The frames that are there.
+    noise : NoiseModel
+        Gain, read variance and correlation.
+    frame_shape : (int, int)
+        ``(q, E)``.
+    usable : bool array, shape (q, E), or None
+        Pixels that count right; the others are treated as missing.
+
+    Notes
+    -----
+    The variance of each count is estimated by ``gain x count + read^2``, without bias; rows and columns are
+    divided in turn by their mean variance (biwhitening, Landa, Zhang and Kluger 2022), which makes the largest
+    singular value of noise known however uneven the light is. Both means are smoothed with their known noise.
+    """
+    mask = None if usable is None or usable.all() else usable
+    powers = _Powers(read, place, noise, frame_shape, mask)
+    columns, _ = powers.column_means(numpy.ones(place.numbers.size))
+    pixels = columns.size
+    sparse = SPARSE * noise.gain**2 * min(1.0, COLUMNS / pixels)
+    columns = _floored(columns, sparse)
+    for _ in range(ROUNDS):
+        rows, unit = powers.row_sums(columns)
+        intensity = place.gather(_smooth_counts(place.spread(rows), unit, place.sizes))
+        intensity = _floored(intensity, min(sparse / max(float(columns.mean()), 1e-30), 1.0))
+        intensity /= intensity.mean()
+        columns, unit = powers.column_means(intensity)
+        columns = _floored(_smooth_counts(columns, unit, CHANNEL_SIZES), sparse)
+    mean = numpy.maximum(columns - noise.read_variance, 0.0) / noise.gain if noise.gain else 0.0 * columns
+    return Scaled(read if mask is None else _masked(read, mask), place, intensity, columns, mean)
+
+
+class _Powers:
+    """Sums over ``gain x count + read^2``, the estimated noise variance of every count."""
+
+    def __init__(
+        self,
+        read: Read,
+        place: Place,
+        noise: NoiseModel,
+        frame_shape: tuple[int, int],
+        usable: numpy.typing.NDArray[numpy.bool_] | None,
+    ) -> None:
+        self._read, self._place, self._noise, self._shape = read, place, noise, frame_shape
+        self._usable = None if usable is None else usable.reshape(-1)
+
+    def _blocks(self) -> typing.Iterator[tuple[slice, numpy.typing.NDArray[numpy.float32]]]:
+        pixels = self._shape[0] * self._shape[1]
+        step = max(1, BLOCK_BYTES // (4 * pixels))
+        for start in range(0, self._place.numbers.size, step):
+            part = slice(start, start + step)
+            counts = self._read(self._place.numbers[part]).reshape(-1, pixels)
+            power = numpy.nan_to_num(counts, nan=0.0, posinf=0.0, neginf=0.0) * numpy.float32(self._noise.gain)
+            power += numpy.float32(self._noise.read_variance)
+            yield part, power
+
+    def row_sums(self, columns: Array) -> tuple[Array, float]:
+        """Sum over pixels of power over `columns`, shape (known,), and its variance per unit of itself."""
+        inverse = 1.0 / columns.reshape(-1)
+        if self._usable is not None:
+            inverse = inverse * self._usable
+        result, variance = numpy.empty(self._place.numbers.size), 0.0
+        for part, power in self._blocks():
+            result[part] = power @ inverse
+            variance += float(numpy.maximum(power.sum(0), 0.0) @ inverse**2)
+        unit = self._noise.gain**2 * self._noise.window_factor(inverse.size)
+        return result, unit * variance / max(float(result.sum()), 1e-30)
+
+    def column_means(self, intensity: Array) -> tuple[Array, float]:
+        """Mean over positions of power over `intensity`, shape (q, E), and its variance per unit of itself."""
+        total, variance = numpy.zeros(self._shape[0] * self._shape[1]), 0.0
+        for part, power in self._blocks():
+            total += (1.0 / intensity[part]) @ power
+            variance += float((1.0 / intensity[part] ** 2) @ power.sum(1))
+        count = self._place.numbers.size
+        unit = self._noise.gain**2 * variance / max(float(total.sum()), 1e-30)
+        return (total / count).reshape(self._shape), unit / count
+
+
+def _smooth_counts(values: Array, unit: float, sizes: typing.Sequence[int]) -> Array:
+    """Smooth non-negative values whose variance is `unit` times themselves (Anscombe 1948)."""
+    if unit <= 0:
+        return values
+    root = 2.0 * numpy.sqrt(numpy.maximum(values, 0.0) / unit + 0.375)
+    level = float(root.mean())
+    smoothed = smooth(root - level, sizes).estimate + level
+    return unit * (numpy.maximum(smoothed, 0.0) ** 2 / 4.0 - 0.125)
+
+
+def _floored(values: Array, lowest: float) -> Array:
+    """Values not below `lowest` nor a small part of their mean."""
+    mean = float(numpy.maximum(values, 0.0).mean())
+    return numpy.maximum(values, max(lowest, FAINTEST * mean) if mean > 0 else 1.0)
+
+
+def _masked(read: Read, usable: numpy.typing.NDArray[numpy.bool_]) -> Read:
+    def masked(numbers: numpy.typing.NDArray[numpy.int64]) -> numpy.typing.NDArray[numpy.float32]:
+        frames = read(numbers)
+        return typing.cast("numpy.typing.NDArray[numpy.float32]", numpy.where(usable, frames, numpy.float32(numpy.nan)))
+
+    return masked
