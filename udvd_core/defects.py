@@ -78,20 +78,20 @@ def find_defects(mean: Array, noise: NoiseModel, frames: int) -> Defects:
         light = noise.gain * numpy.maximum(level, 0) + noise.read_variance * pixels
         return numpy.sqrt((light + noise.gain**2 / max(frames, 1)) / max(frames, 1))
 
-    many = len(values) >= ROWS
-    if many:
-        high, low = _pixels(values, error)
-    else:
+    if len(values) < ROWS:
         high, low = (numpy.stack(rows) for rows in zip(*(_lines(row, error) for row in values), strict=True))
-    whole = numpy.zeros_like(high)
-    found = [(low, "dead pixel"), (high, "hot pixel")]
-    if many:
-        clean = fill(values[None], ~(high | low))[0]
-        for name, axis in (("column", 0), ("row", 1)):
-            for kind, lines in zip(("junction", "gap"), _whole(clean, axis, error), strict=True):
-                found.append((lines, f"{kind} {name}"))
-                whole |= numpy.expand_dims(lines, axis)
+        whole, lines = numpy.zeros_like(high), []
+    else:
+        gaps = [_gaps(values, axis, error) for axis in (0, 1)]
+        even = fill(values[None], ~(gaps[0][None, :] | gaps[1][:, None]))[0]
+        high, low = _pixels(even, error)
+        clean = fill(even[None], ~(high | low))[0]
+        junctions = [_junctions(clean, axis, error) for axis in (0, 1)]
+        whole = (gaps[0] | junctions[0])[None, :] | (gaps[1] | junctions[1])[:, None]
+        names = ("junction column", "gap column", "junction row", "gap row")
+        lines = list(zip((junctions[0], gaps[0], junctions[1], gaps[1]), names, strict=True))
     usable = ~(high | low | whole)
+    found = [(low & ~whole, "dead pixel"), (high & ~whole, "hot pixel"), *lines]
     return Defects(usable, _summary(found), _pattern(values, error(values), usable))
 
 
@@ -117,19 +117,21 @@ def _pixels(values: Array, error: Error) -> tuple[Bool, Bool]:
     return high, low
 
 
-def _whole(values: Array, axis: int, error: Error) -> tuple[Bool, Bool]:
-    """Rows (axis 1) or columns (axis 0) too high and too low; too high in every third of the light."""
+def _gaps(values: Array, axis: int, error: Error) -> Bool:
+    """Rows (axis 1) or columns (axis 0) that are too low."""
     low = _lines(values.sum(axis), error, values.shape[axis])[1]
     if axis == 1:  # what is dark at the rim is not lit
         low &= numpy.logical_or.accumulate(~low) & numpy.logical_or.accumulate(~low[::-1])[::-1]
-    if not low.all():
-        good = numpy.broadcast_to(~numpy.expand_dims(low, axis), values.shape)
-        values = fill(values[None], good)[0] if axis == 0 else fill(values.T[None], good.T)[0].T
+    return low
+
+
+def _junctions(values: Array, axis: int, error: Error) -> Bool:
+    """Rows (axis 1) or columns (axis 0) that are too high, in every third of the light."""
     light = numpy.cumsum(values.sum(1 - axis).clip(0))
     cuts = numpy.searchsorted(light, light[-1] * numpy.array([1, 2]) / 3)
     parts = [part for part in numpy.split(values, cuts, axis) if part.size]
     high = [_lines(part.sum(axis), error, part.shape[axis])[0] for part in parts]
-    return numpy.asarray(numpy.logical_and.reduce(high)), low
+    return numpy.asarray(numpy.logical_and.reduce(high))
 
 
 def _lines(values: Array, error: Error, pixels: int = 1) -> tuple[Bool, Bool]:

@@ -17,7 +17,6 @@ from udvd_core.noise import NoiseModel
 Array = numpy.typing.NDArray[numpy.float64]
 Singles = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
-Bool = numpy.typing.NDArray[numpy.bool_]
 
 BAND = 32
 """Rows of positions that a map is smoothed over when frames are added; the fit smooths all."""
@@ -59,9 +58,9 @@ class Guide:
         """Whether the fit of the frames that it saw has ended."""
         return self._fit is not None and self._fit.settled
 
-    def start(self, known: Index, noise: NoiseModel, usable: Bool | None = None) -> None:
-        """Begin a new fit, of the frames with these numbers; `usable` (q, E) leaves faulty pixels out."""
-        scaled = whiten(self._read, Place.of(self._shape, known), noise, self.frame_shape, usable)
+    def start(self, known: Index, noise: NoiseModel) -> None:
+        """Begin a new fit, of the frames with these numbers."""
+        scaled = whiten(self._read, Place.of(self._shape, known), noise, self.frame_shape)
         self._noise = noise
         self._fit = LowRankFit(scaled, noise)
         self.fitted = known.size
@@ -81,6 +80,11 @@ class Guide:
             self._extend(new)
         rows = self._maps[numbers].astype(numpy.float32) @ fit.factors.spectra.astype(numpy.float32)
         rows *= numpy.sqrt(self._intensity[numbers])[:, None].astype(numpy.float32) * fit.scaled.scale
+        return typing.cast(Singles, rows.reshape(-1, *self.frame_shape))
+
+    def sigma(self, numbers: Index) -> Singles:
+        """Noise of one recorded frame, standard deviation in counts, shape (n, q, E); frames that `frames` knows."""
+        rows = numpy.sqrt(self._intensity[numbers])[:, None].astype(numpy.float32) * self._begun().scaled.scale
         return typing.cast(Singles, rows.reshape(-1, *self.frame_shape))
 
     def _begun(self) -> LowRankFit:

@@ -11,6 +11,8 @@ from udvd_core.buffer import FrameBuffer
 from udvd_core.camera import Camera, measure_camera
 from udvd_core.defects import fill
 from udvd_core.guide import Guide
+from udvd_core.lowrank.scaled import Read
+from udvd_core.noise import NoiseModel
 from udvd_core.settings import ScanSpec
 
 Array = numpy.typing.NDArray[numpy.float32]
@@ -33,12 +35,12 @@ class GuideModel:
     """
 
     name, device = "guide", "CPU"
-    loss = held_out = float("nan")
+    note = ""
 
     def __init__(self, spec: ScanSpec, buffer: FrameBuffer) -> None:
         self._buffer = buffer
         q, channels = buffer.frame_shape
-        self.guide = Guide(buffer.frames, spec.scan_shape, buffer.frame_shape)
+        self.guide = Guide(self._frames, spec.scan_shape, buffer.frame_shape)
         self._sums = Guide(self._summed, spec.scan_shape, (1, channels)) if q > 1 else None
         self.camera: Camera | None = None
         self.steps = 0
@@ -49,6 +51,12 @@ class GuideModel:
     def settled(self) -> bool:
         """Whether all frames were fitted and no component is left to find."""
         return self.guide.fitted == self._received() and all(one.settled for one in self._guides())
+
+    @property
+    def learned(self) -> str:
+        """How many components were found."""
+        rank = self.guide.rank
+        return f"{rank} component{'s' if rank > 1 else ''} found" if rank else ""
 
     def learn(self) -> None:
         """Begin a fit of all frames, or find one more component."""
@@ -63,9 +71,9 @@ class GuideModel:
         """Denoised frames, shape (n, q, E), counts; never below 0, unless corrected input was."""
         if not self.guide.fitted:
             self._start()
-        counts = self.guide.frames(numbers)
+        counts = self._estimate(self.guide, numbers)
         if self._sums is not None:
-            wanted, got = self._sums.frames(numbers), counts.sum(1, keepdims=True)
+            wanted, got = self._estimate(self._sums, numbers), counts.sum(1, keepdims=True)
             numpy.multiply(counts, wanted / numpy.where(got > 0, got, 1), out=counts, where=(got > 0) & (wanted > 0))
         return numpy.maximum(counts, self._buffer.floor, out=counts)
 
@@ -87,6 +95,17 @@ class GuideModel:
             }
         return facts
 
+    def _estimate(self, guide: Guide, numbers: Index) -> Array:
+        """Frames (n, q, E) as a guide estimates them."""
+        return guide.frames(numbers)
+
+    def _sources(self) -> list[tuple[Read, NoiseModel]]:
+        """What each of the guides reads, and the noise of that."""
+        if self.camera is None:
+            return []
+        sources: list[tuple[Read, NoiseModel]] = [(self._frames, self.camera.noise)]
+        return sources if self._sums is None else [*sources, (self._summed, self.camera.summed)]
+
     def _guides(self) -> list[Guide]:
         return [self.guide] if self._sums is None else [self.guide, self._sums]
 
@@ -98,14 +117,18 @@ class GuideModel:
         known = numpy.flatnonzero(self._buffer.received)
         if self.camera is None or known.size > GROWTH * self.camera.frames or known.size == self._buffer.received.size:
             self.camera = measure_camera(self._buffer)
-        usable = self.camera.defects.usable
-        self.guide.start(known, self.camera.noise, usable)
+        self.guide.start(known, self.camera.noise)
         if self._sums is not None:
             self._sums.start(known, self.camera.summed)
 
-    def _summed(self, numbers: Index) -> Array:
-        """Frames summed over q, faulty and missing pixels filled."""
+    def _frames(self, numbers: Index) -> Array:
+        """Recorded frames, shape (n, q, E), faulty pixels filled from their neighbours."""
         frames = self._buffer.frames(numbers)
-        if self.camera is not None and not self.camera.defects.usable.all():
-            frames = fill(frames, self.camera.defects.usable)
-        return typing.cast(Array, numpy.nan_to_num(frames, nan=0.0, posinf=0.0, neginf=0.0).sum(1, keepdims=True))
+        if self.camera is None or self.camera.defects.usable.all():
+            return frames
+        return typing.cast(Array, fill(frames, self.camera.defects.usable))
+
+    def _summed(self, numbers: Index) -> Array:
+        """The same summed over q, shape (n, 1, E); missing pixels count nothing."""
+        frames = numpy.nan_to_num(self._frames(numbers), nan=0.0, posinf=0.0, neginf=0.0)
+        return typing.cast(Array, frames.sum(1, keepdims=True))

@@ -32,18 +32,18 @@ class Model(typing.Protocol):
         ...
 
     @property
-    def loss(self) -> float:
-        """Running training loss; NaN before the first step."""
-        ...
-
-    @property
-    def held_out(self) -> float:
-        """Best score on pixels that were never a target; NaN before the first judgement."""
+    def learned(self) -> str:
+        """What it learned so far and how good that is, for the user; empty before the first step."""
         ...
 
     @property
     def settled(self) -> bool:
         """Whether further learning is not expected to help."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """What the user should know, empty if nothing."""
         ...
 
     @property
@@ -77,7 +77,7 @@ class RawModel:
     """Gives back what was recorded, for comparison; needs no torch."""
 
     name, device, steps, settled = "raw", "none", 0, True
-    loss = held_out = float("nan")
+    learned = note = ""
     batch = 4096
 
     def __init__(self, buffer: FrameBuffer) -> None:

@@ -6,7 +6,6 @@ False are not used, and are estimated from the others.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import typing
 
@@ -46,7 +45,6 @@ def mean_product(data: Counts, visible: Bool | None = None) -> tuple[Array, Arra
     return level / mean, spectrum * mean
 
 
-@dataclasses.dataclass
 class Components:
     """Scaled counts with hidden pixels imputed, and their leading directions; its methods change it.
 
@@ -65,19 +63,14 @@ class Components:
     pixels by the estimate takes hundreds: the zero-loss peak of a spectrum may be hidden. Not centred.
     """
 
-    data: dataclasses.InitVar[Counts]
-    noise: NoiseModel
-    visible: Bool | None
-
-    def __post_init__(self, data: Counts) -> None:
-        level, spectrum = mean_product(data, self.visible)
-        columns = self.noise.gain * numpy.maximum(spectrum, 1.0 / len(data)) + self.noise.read_variance
-        rows = self.noise.gain * numpy.maximum(level * spectrum.mean(), 1.0 / data.shape[1]) + self.noise.read_variance
-        self.scale = numpy.sqrt(rows / rows.mean())[:, None] * numpy.sqrt(columns)
-        if self.visible is None:
-            self.scaled = data / self.scale
-        else:
-            self.scaled = numpy.where(self.visible, data, level[:, None] * spectrum) / self.scale
+    def __init__(self, data: Counts, noise: NoiseModel, visible: Bool | None) -> None:
+        self.noise, self.visible = noise, visible
+        level, spectrum = mean_product(data, visible)
+        columns = noise.gain * numpy.maximum(spectrum, 1.0 / len(data)) + noise.read_variance
+        rows = noise.gain * numpy.maximum(level * spectrum.mean(), 1.0 / data.shape[1]) + noise.read_variance
+        self.scale: Array = numpy.sqrt(rows / rows.mean())[:, None] * numpy.sqrt(columns)
+        shown = data if visible is None else numpy.where(visible, data, level[:, None] * spectrum)
+        self.scaled: Array = shown / self.scale
 
     def leading(self, most: int) -> tuple[Array, Array]:
         """Largest singular values (r,), falling, and their right vectors (E, r)."""
@@ -92,7 +85,7 @@ class Components:
     def impute(self, vectors: Array) -> Array:
         """Scaled estimate (n, E) at the rank of the vectors (E, r), which are improved on the way."""
         if self.visible is None or self.visible.all():
-            return typing.cast(Array, (self.scaled @ vectors) @ vectors.T)
+            return (self.scaled @ vectors) @ vectors.T
         hidden, change, estimate = ~self.visible, math.inf, self.scaled
         shown, seen = numpy.where(self.visible, self.scaled, 0.0), self.visible.astype(numpy.float64)
         sizes = numpy.linalg.norm(self.scaled @ vectors, axis=0)
@@ -124,7 +117,8 @@ class Components:
             lags = tuple(value * share / seen for value, share in zip(lags, both, strict=True))
         beta = min(n, channels) / max(n, channels)
         best = math.sqrt(2 * (beta + 1) + 8 * beta / (beta + 1 + math.sqrt(beta**2 + 14 * beta + 1)))
-        return noise_edge(n, channels, lags) * math.sqrt(seen) * best / (1 + math.sqrt(beta))
+        edge = noise_edge(n, channels, lags) * math.sqrt(seen)
+        return float(edge * best / (1 + math.sqrt(beta)))
 
 
 def _regress(shown: Array, seen: Array, vectors: Array, sizes: Array) -> Array:
@@ -165,7 +159,7 @@ def weighted_pca(data: Counts, rank: int, visible: Bool | None = None, noise: No
     if not 1 <= rank <= min(data.shape):
         raise InputError(f"rank is {rank}; want 1 to {min(data.shape)} for spectra of shape {data.shape}")
     components = Components(data, noise or NoiseModel(), visible)
-    return typing.cast(Array, components.impute(components.leading(rank)[1]) * components.scale)
+    return components.impute(components.leading(rank)[1]) * components.scale
 
 
 def automatic_rank(data: Counts, noise: NoiseModel | None = None, visible: Bool | None = None) -> int:
@@ -178,7 +172,8 @@ def automatic_rank(data: Counts, noise: NoiseModel | None = None, visible: Bool 
     badly would look like a component.
     """
     components = Components(data, noise or NoiseModel(), visible)
-    threshold, most = components.threshold(), min(MOST, *data.shape)
+    threshold = components.threshold()
+    most = min(MOST, len(data), int(data.shape[1]))
     for rank in range(1, most + 1):
         singular, vectors = components.leading(most if visible is None else rank)
         found = max(1, int((singular > threshold).sum()))

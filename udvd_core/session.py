@@ -18,6 +18,7 @@ import numpy
 import numpy.typing
 
 from udvd_core.buffer import FrameBuffer
+from udvd_core.components import PcaModel
 from udvd_core.errors import InputError
 from udvd_core.framing import runs
 from udvd_core.guided import GuideModel
@@ -126,7 +127,8 @@ class Session:
     @property
     def note(self) -> str:
         """What the user should know about the data, empty if nothing."""
-        return f"{self._bad_pixels} pixels were not finite and were left out" if self._bad_pixels else ""
+        bad = f"{self._bad_pixels} pixels were not finite and were left out" if self._bad_pixels else ""
+        return "; ".join(note for note in (bad, self.model.note) if note)
 
     def push(self, start: int, frames: Array) -> int:
         """Take frames `start` and following, shape (n, q, E), counts; twice does no harm.
@@ -277,11 +279,23 @@ class Session:
 
 
 def _model(spec: ScanSpec, buffer: FrameBuffer, resume: str | None) -> Model:
-    """The model that the settings name; torch is imported only for a network."""
+    """The model that the settings name; torch is imported only for a network, and the guide stands where it is not."""
     if spec.training.model == "raw":
         return RawModel(buffer)
     if spec.training.model == "guide":
         return GuideModel(spec, buffer)
+    if spec.training.model == "pca":
+        return PcaModel(buffer)
+    if spec.training.model == "guided":
+        try:
+            from udvd_core.corrected import GuidedModel
+        except ImportError as error:
+            guide = GuideModel(spec, buffer)
+            guide.note = (
+                f"the guide alone: {error.name or 'torch'} is not installed, pip install 'nionswift-udvd[engine]'"
+            )
+            return guide
+        return GuidedModel(spec, buffer)
     from udvd_core.udvd import UdvdModel
 
     return UdvdModel(spec, buffer, resume)

@@ -10,7 +10,7 @@ import urllib.parse
 from udvd_core.axes import Axis
 from udvd_core.errors import SettingsError
 
-MODELS = ("guide", "udvd", "raw")
+MODELS = ("guided", "guide", "udvd", "pca", "raw")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Training:
     Attributes
     ----------
     model : str
-        ``"guide"``, ``"udvd"`` or ``"raw"`` (no denoising, for comparison).
+        ``"guided"``, ``"guide"`` or ``"udvd"``; ``"pca"`` or ``"raw"`` (none) for comparison.
     width : int or None
         Channels of the network; None takes the paper's 48 on CUDA and a narrow one on a CPU.
     hidden : (int, int) or None
@@ -67,7 +67,7 @@ class Training:
         Seed of initial weights, held-out pixels and batches.
     """
 
-    model: str = "udvd"
+    model: str = "guided"
     width: int | None = None
     hidden: tuple[int, int] | None = None
     device: str = "auto"

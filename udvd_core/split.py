@@ -52,7 +52,7 @@ class Split:
     def held(self, number: int, frame_shape: tuple[int, int]) -> Bool:
         """Held-out pixels of a frame, shape (q, E)."""
         drawn = numpy.random.default_rng([self.seed, number]).random(frame_shape, numpy.float32)
-        return typing.cast(Bool, drawn < self.share)
+        return drawn < self.share
 
     def visible(self, number: int, frame_shape: tuple[int, int]) -> Bool:
         """Pixels that models may see, shape (q, E): none within the guard radius of one that is held out."""
@@ -69,4 +69,5 @@ class Split:
 
     def _beyond_guard(self, held: Bool) -> Bool:
         size = tuple(2 * radius + 1 for radius in self.guard)
-        return typing.cast(Bool, ~scipy.ndimage.maximum_filter(held, size, mode="constant", cval=False))
+        near: Bool = scipy.ndimage.maximum_filter(held, size, mode="constant", cval=False)
+        return ~near

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 import typing
 
@@ -13,7 +14,8 @@ import torch
 from udvd_core import checkpoint, inference
 from udvd_core.blindspot import BlindspotNetwork, parameter_count
 from udvd_core.buffer import FrameBuffer
-from udvd_core.errors import EngineError, WeightsError
+from udvd_core.device import choose_device, device_name
+from udvd_core.errors import WeightsError
 from udvd_core.framing import neighbour_table, pattern_for
 from udvd_core.normalise import Standard, plain_scale, standard_from
 from udvd_core.settings import ScanSpec, Training
@@ -30,27 +32,6 @@ LARGEST_CROP = (64, 2048)
 GROWTH = 1.1
 
 
-def choose_device(wanted: str) -> torch.device:
-    """Device for ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
-
-    Raises
-    ------
-    EngineError
-        When there is no such device.
-    """
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError
-    except RuntimeError:
-        raise EngineError(f"device {wanted!r} is unknown; want auto, cpu, cuda or cuda:n") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EngineError(f"device {wanted!r} is not there: {torch.cuda.device_count()} CUDA devices; use auto or cpu")
-    return device
-
-
 class UdvdModel:
     """A `Model`: the blindspot network with its trainer, on the frames of one buffer.
 
@@ -65,6 +46,7 @@ class UdvdModel:
     """
 
     name = "udvd"
+    note = ""
 
     def __init__(self, spec: ScanSpec, buffer: FrameBuffer, resume: str | None = None) -> None:
         training = spec.training
@@ -88,7 +70,7 @@ class UdvdModel:
     @property
     def device(self) -> str:
         """Name of the device for the user."""
-        return torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "CPU"
+        return device_name(self._device)
 
     @property
     def steps(self) -> int:
@@ -96,14 +78,11 @@ class UdvdModel:
         return self._trainer.steps
 
     @property
-    def loss(self) -> float:
-        """Running mean squared error in units of the noise variance."""
-        return self._trainer.loss
-
-    @property
-    def held_out(self) -> float:
-        """Best mean squared error on held-out pixels, in units of the noise variance."""
-        return self._trainer.held_out
+    def learned(self) -> str:
+        """Steps, and how well targets and held-out pixels are predicted, in units of the noise variance."""
+        trainer = self._trainer
+        held_out = f", held-out error {trainer.held_out:.3f}" if math.isfinite(trainer.held_out) else ""
+        return f"{trainer.steps} steps, error {trainer.loss:.3f}{held_out}" if trainer.steps else ""
 
     @property
     def settled(self) -> bool:
@@ -146,7 +125,7 @@ class UdvdModel:
             "parameters": parameter_count(network),
             "weights_sha256": checkpoint.weights_hash(network),
             "steps": self.steps,
-            "held_out": self.held_out,
+            "held_out": self._trainer.held_out,
             "learned": bool(list(network.parameters())[-1].any()),  # else it answers the same for every frame
             "device": self.device,
             "torch": torch.__version__,

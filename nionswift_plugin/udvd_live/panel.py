@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gettext
 import logging
-import math
 import typing
 
 from nion.swift import Panel, Workspace
@@ -139,12 +138,10 @@ def lag_s(job: Job) -> float:
 
 
 def learning_line(job: Job | None) -> str:
-    """Steps trained and how well held-out pixels are predicted, in units of the noise variance."""
+    """What was learned so far and how good it is, in the model's words."""
     if job is None or job.status is None:
         return ""
-    held_out = job.status.held_out
-    score = f", held-out error {held_out:.3f}" if math.isfinite(held_out) else ""
-    return f"{job.status.step} steps, loss {job.status.loss:.3f}{score}" if job.status.step else _("Not trained yet")
+    return job.status.learned or _("Nothing learned yet")
 
 
 def engine_line(companion: Companion, job: Job | None) -> str:

@@ -82,7 +82,7 @@ class FakeEngine:
             self.lost, self.frames = True, {}
             return [Resend(name, "restarted")]
         if not self.finished or len(self.frames) < count:
-            return [Status(name, len(self.frames), 0, 0, 0, 1.0, float("nan"), "cpu", "udvd")]
+            return [Status(name, len(self.frames), 0, 0, 0, "", "cpu", "udvd")]
         frames = numpy.stack([self.frames[index] for index in range(count)])
         data = 2 * (frames if self.spec.training.frames else frames.sum(axis=1))
         maps = numpy.zeros((0, count), numpy.float32)
@@ -179,7 +179,6 @@ def test_a_fault_of_ours_is_one_line_too(tmp_path, capsys, fake, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--model", "guided"], "model guided is not built yet; this version has udvd and raw"),
         (["--model", "magic"], "invalid choice: 'magic'"),
         (["--blind", "3"], "want auto or QxE"),
         (["--blind", "1x-1"], "want auto or QxE"),

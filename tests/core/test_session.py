@@ -6,6 +6,7 @@ import sys
 
 import numpy
 import pytest
+from torchless import NO_TORCH
 
 from udvd_core import session as session_module
 from udvd_core import udvd
@@ -20,7 +21,14 @@ from udvd_core.simulate import simulate_hbn
 
 def spec_for(scan_shape=(4, 5), frame_shape=(1, 40), **training):
     training = {"device": "cpu", "width": 2, "budget_s": 10.0, **training}
-    return ScanSpec("a", scan_shape, frame_shape, Axis(frame_shape[1], 100.0, 1.0, "eV", "E"), (), Training(**training))
+    return ScanSpec(
+        "a",
+        scan_shape,
+        frame_shape,
+        Axis(frame_shape[1], 100.0, 1.0, "eV", "E"),
+        (),
+        Training(**{"model": "udvd", **training}),
+    )
 
 
 def frames_for(spec, rng, level=20.0):
@@ -213,7 +221,7 @@ def test_denoising_gains_on_a_simulated_scan():
     sample = simulate_hbn((16, 16), 128, energy=Axis(128, 150.0, 1.0, "eV", "E"), counts=1500.0, q_rows=4)
     recording = Detector().record(sample)
     raw, truth = recording.spectra().reshape(256, 1, 128), recording.truth().reshape(256, 128)
-    spec = ScanSpec("a", (16, 16), (1, 128), sample.energy, (), Training(device="cpu", budget_s=5.0))
+    spec = ScanSpec("a", (16, 16), (1, 128), sample.energy, (), Training(model="udvd", device="cpu", budget_s=5.0))
     session, result = denoise_whole(spec, raw, steps=0)
     before, after = psnr(raw[:, 0], truth), psnr(result.data, truth)
     mean = psnr(numpy.broadcast_to(raw.mean(0), truth.shape), truth)
@@ -253,7 +261,7 @@ class Clock:
 class SlowModel:
     """A model that takes a set time for everything; a denoised frame tells the steps behind it."""
 
-    name, device, loss, held_out = "slow", "none", math.nan, math.nan
+    name, device, learned, note = "slow", "none", "", ""
 
     def __init__(self, spec, clock, step_s=0.05, frame_s=0.001, batch=4, settled_at=math.inf):
         self._clock, self._shape, self._step_s, self._frame_s = clock, spec.frame_shape, step_s, frame_s
@@ -410,14 +418,12 @@ def test_duplicates_are_counted_once_and_the_rest_is_left_alone(rng):
     numpy.testing.assert_array_equal(session._buffer.frames(numpy.arange(10)), frames)
 
 
-RAW = """
-import sys
-sys.modules["torch"] = None
+WITHOUT_TORCH = """
 import numpy
 from udvd_core.axes import Axis
 from udvd_core.session import Session
 from udvd_core.settings import ScanSpec, Training
-spec = ScanSpec("a", (2, 3), (1, 4), Axis(4, 1.0, 1.0, "eV", "E"), (), Training(model="raw", budget_s=1.0))
+spec = ScanSpec("a", (2, 3), (1, 4), Axis(4, 1.0, 1.0, "eV", "E"), (), Training(model=MODEL, budget_s=1.0))
 session = Session(spec)
 frames = numpy.arange(24, dtype=numpy.float32).reshape(6, 1, 4)
 frames[2, 0, 1] = numpy.nan
@@ -426,13 +432,18 @@ session.finish()
 blocks = session.advance(1.0)
 assert session.done and all(block.final for block in blocks)
 result = numpy.concatenate([block.data for block in blocks])
-assert (result == numpy.nan_to_num(frames[:, 0])).all(), result
-assert session.provenance()["model"] == "raw"
+assert numpy.isfinite(result).all() and result.shape == (6, 4)
+if MODEL == "raw":
+    assert (result == numpy.nan_to_num(frames[:, 0])).all(), result
+assert session.provenance()["model"] == {"guided": "guide"}.get(MODEL, MODEL)
+assert ("the guide alone: torch is not installed" in session.note) == (MODEL == "guided")
 """
 
 
-def test_the_raw_model_gives_back_what_came_and_needs_no_torch():
-    subprocess.run([sys.executable, "-W", "error", "-c", RAW], check=True, timeout=60)
+@pytest.mark.parametrize("model", ["raw", "pca", "guide", "guided"])
+def test_models_that_need_no_torch(model):
+    code = f"{NO_TORCH}MODEL = {model!r}\n{WITHOUT_TORCH}"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
 
 
 def test_an_unknown_model_is_refused():

@@ -100,7 +100,14 @@ def test_bad_numbers_roll_back_and_at_last_freeze(bad):
 
 def spec_for(scan_shape=(4, 5), frame_shape=(1, 40), **training):
     training = {"device": "cpu", "width": 4, **training}
-    return ScanSpec("a", scan_shape, frame_shape, Axis(frame_shape[1], 100.0, 1.0, "eV", "E"), (), Training(**training))
+    return ScanSpec(
+        "a",
+        scan_shape,
+        frame_shape,
+        Axis(frame_shape[1], 100.0, 1.0, "eV", "E"),
+        (),
+        Training(**{"model": "udvd", **training}),
+    )
 
 
 def model_for(spec, rng, received=None, frames=None):

@@ -10,6 +10,7 @@ import time
 
 import numpy
 import pytest
+from torchless import NO_TORCH
 
 from udvd_core import checkpoint
 from udvd_core.engine import child as child_module
@@ -22,7 +23,6 @@ from udvd_core.errors import EngineError
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm and stops processes")
 
 ROOT = pathlib.Path(__file__).parents[2]
-NO_TORCH = 'import sys\nsys.modules["torch"] = None\n'
 
 
 def alive(pid):
@@ -297,9 +297,8 @@ def test_swifts_launcher_is_not_taken_for_python(monkeypatch, tmp_path):
         child_module.find_python()
 
 
-NOISY = """
+NOISY = NO_TORCH + """
 import os, sys, threading, time
-sys.modules["torch"] = None
 class Noisy:
     def find_spec(self, name, path=None, target=None):
         if name in ("udvd_core.udvd", "udvd_core.maps.power_law", "torch"):
@@ -338,7 +337,7 @@ from udvd_core.axes import Axis
 from udvd_core.engine.local import LocalEngine
 from udvd_core.settings import ScanSpec, Training
 engine = LocalEngine()
-training = Training(device="cpu", width=4, budget_s=300.0)
+training = Training(model="udvd", device="cpu", width=4, budget_s=300.0)
 engine.open(ScanSpec("a", (8, 8), (1, 64), Axis(64, 1.0, 1.0, "eV", "E"), (), training))
 engine.push("a", 0, numpy.ones((64, 1, 64), numpy.float32))
 if "busy" in sys.argv:

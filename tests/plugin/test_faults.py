@@ -27,7 +27,7 @@ class Script:
     def open(self, spec):
         self.specs[spec.scan_id] = spec
         self.frames[spec.scan_id] = numpy.zeros(spec.count, bool)
-        self.says.append(Status(spec.scan_id, 0, 0, 0, 0, 0.0, 0.0, "none", "script"))
+        self.says.append(Status(spec.scan_id, 0, 0, 0, 0, "", "none", "script"))
 
     def push(self, scan_id, start, frames):
         self.frames[scan_id][start : start + len(frames)] = True

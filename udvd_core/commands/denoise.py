@@ -21,12 +21,10 @@ from udvd_core.commands.outcome import Outcome, Progress
 from udvd_core.engine.protocol import Block, Engine, Failed, Finished, Resend, Status
 from udvd_core.errors import EngineError, InputError
 from udvd_core.files import Scan, check_output, read_scan, write_scan
-from udvd_core.settings import ScanSpec, Training
+from udvd_core.settings import MODELS, ScanSpec, Training
 
 Array = numpy.typing.NDArray[numpy.float32]
 
-MODELS = ("guided", "udvd", "guide", "pca", "raw")
-BUILT = ("udvd", "raw")
 ENGINES = {"inline": "InlineEngine", "local": "LocalEngine"}
 PUSH_BYTES = 8 << 20
 PUSH_FRAMES = 256
@@ -38,7 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="OUT", required=True, help="denoised scan: .npy .npz .nhdf .h5 .ndata .hspy .zspy"
     )
-    parser.add_argument("--model", choices=MODELS, default="udvd", help="udvd, or raw for no denoising (default: udvd)")
+    parser.add_argument(
+        "--model",
+        choices=MODELS,
+        default=Training.model,
+        help="guided: low rank with a correction; guide: without it; udvd: the paper's network; pca: principal"
+        f" components; raw: none (default: {Training.model})",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
         "--blind", default="auto", metavar="auto|QxE", help="hidden radius along q and E, for example 1x1"
@@ -153,8 +157,6 @@ def _drive(
 
 
 def _training(args: argparse.Namespace) -> Training:
-    if args.model not in BUILT:
-        raise InputError(f"model {args.model} is not built yet; this version has {' and '.join(BUILT)}")
     if not math.isfinite(args.budget):
         raise InputError(f"--budget is {args.budget}; want seconds")
     if args.weights is not None and not pathlib.Path(args.weights).is_file():

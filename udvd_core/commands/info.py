@@ -12,8 +12,11 @@ import platform
 import typing
 
 import udvd_core
-from udvd_core.commands.denoise import BUILT, ENGINES
+from udvd_core.commands.denoise import ENGINES
 from udvd_core.commands.outcome import Outcome
+from udvd_core.settings import MODELS
+
+NEED_NO_TORCH = ("guide", "pca", "raw")
 
 PACKAGES = ("numpy", "scipy", "h5py", "torch", "safetensors", "distributed", "rosettasciio", "zarr", "nionswift")
 
@@ -30,7 +33,7 @@ def run(args: argparse.Namespace) -> Outcome:
         "system": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
         "devices": [],
-        "models": list(BUILT),
+        "models": list(MODELS),
         "engines": list(ENGINES),
         "parameters": {},
         "weights": weights(pathlib.Path(udvd_core.__file__).parent / "weights"),
@@ -40,9 +43,10 @@ def run(args: argparse.Namespace) -> Outcome:
         values["devices"] = devices()
         values["parameters"] = parameters()
     except ImportError as error:
-        values["models"] = ["raw"]
+        values["models"] = list(NEED_NO_TORCH)
         values["note"] = (
-            f"{error.name or 'torch'} is not installed, so only model raw works: pip install 'nionswift-udvd[engine]'"
+            f"{error.name or 'torch'} is not installed, so only {', '.join(NEED_NO_TORCH)} work:"
+            " pip install 'nionswift-udvd[engine]'"
         )
     return Outcome(_text(values), values)
 

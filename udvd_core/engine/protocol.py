@@ -45,15 +45,14 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """How far the engine is with one scan; sent a few times a second."""
+    """How far the engine is with one scan; sent a few times a second. `learned` is for the user."""
 
     scan_id: str
     received: int
     denoised: int
     final: int
     step: int
-    loss: float
-    held_out: float
+    learned: str
     device: str
     model: str
     note: str = ""

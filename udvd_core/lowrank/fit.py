@@ -57,7 +57,7 @@ class LowRankFit:
             self.settled = True
             return
         self._searches += 1
-        loadings = numpy.column_stack((self.factors.loadings, found))
+        loadings: Array = numpy.column_stack((self.factors.loadings, found))
         self.factors = refine(self.scaled, loadings, self._noise, ROUNDS)
 
     def _beyond_noise(self) -> Array:
@@ -72,4 +72,6 @@ class LowRankFit:
         values, vectors = scipy.linalg.eigh(gram, subset_by_index=(first, columns - 1))
         rank = max(1, int((values > edge**2).sum()))
         basis = vectors[:, ::-1][:, :rank].astype(numpy.float32)
-        return numpy.concatenate([(self._coarse.rows(rows) @ basis).astype(float) for _, rows in self.scaled.blocks()])
+        return numpy.concatenate(
+            [(self._coarse.rows(rows) @ basis).astype(numpy.float64) for _, rows in self.scaled.blocks()]
+        )

@@ -11,6 +11,7 @@ import scipy.ndimage
 
 Array = numpy.typing.NDArray[numpy.float64]
 Index = numpy.typing.NDArray[numpy.int64]
+Values = typing.TypeVar("Values", numpy.typing.NDArray[numpy.float64], numpy.typing.NDArray[numpy.float32])
 
 SIZES = (4, 8, 16)
 LARGE, LARGE_SIZES = 128, (4, 8, 16, 32)
@@ -43,13 +44,12 @@ class Place:
         """Block sizes for maps of this shape, positions."""
         return LARGE_SIZES if min(self.shape[-2:]) >= LARGE else SIZES
 
-    def spread(self, values: Array) -> Array:
+    def spread(self, values: Values) -> Values:
         """Map ``(*shape, ...)`` of values ``(known, ...)``; a missing position takes its nearest neighbour's."""
         count = int(numpy.prod(self.shape))
         if self.numbers.size == count:
             return values.reshape(*self.shape, *values.shape[1:])
-        nearest = self._nearest()
-        return values[nearest].reshape(*self.shape, *values.shape[1:])
+        return values[self._nearest()].reshape(*self.shape, *values.shape[1:])
 
     def gather(self, grid: Array) -> Array:
         """Values of a map at the known positions, shape (known, ...)."""

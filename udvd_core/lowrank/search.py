@@ -6,6 +6,7 @@ frequencies and to the width along E where it lives, there is less noise: the sa
 
 from __future__ import annotations
 
+import math
 import typing
 
 import numpy
@@ -20,7 +21,8 @@ from udvd_core.lowrank.place import Place
 from udvd_core.lowrank.scaled import Scaled
 from udvd_core.noise import window_factor
 
-Array = numpy.typing.NDArray[numpy.floating]
+Array = numpy.typing.NDArray[numpy.float64]
+Reals = numpy.typing.NDArray[numpy.floating]
 Index = numpy.typing.NDArray[numpy.int64]
 
 FOUND = 4.0
@@ -52,9 +54,9 @@ def find_component(scaled: Scaled, factors: Factors, coarse: Coarse) -> Array | 
     best, found = FOUND, None
     for chosen in _frequencies(grid.shape[:-1], maps):
         for width in WIDTHS:
-            narrow, lags = _widened(waves[chosen], coarse, width)
-            if min(narrow.shape) < FEWEST:
+            if min(len(chosen), coarse.shape[0] * (coarse.shape[1] // width)) < FEWEST:
                 continue
+            narrow, lags = _widened(waves[chosen], coarse, width)
             singular, direction = _strongest(narrow)
             strength = excess(singular / unit, len(narrow), narrow.shape[1], lags)
             if strength > best:
@@ -73,7 +75,7 @@ def find_component(scaled: Scaled, factors: Factors, coarse: Coarse) -> Array | 
     return result
 
 
-def _residual(scaled: Scaled, factors: Factors, coarse: Coarse) -> tuple[Array, float]:
+def _residual(scaled: Scaled, factors: Factors, coarse: Coarse) -> tuple[Reals, float]:
     """What the raw loadings leave, on a grid of positions of limited size, ``(*grid, columns)``, and its spread."""
     flat = numpy.empty((scaled.place.numbers.size, coarse.shape[0] * coarse.shape[1]), numpy.float32)
     for part, rows in scaled.blocks():
@@ -82,21 +84,22 @@ def _residual(scaled: Scaled, factors: Factors, coarse: Coarse) -> tuple[Array, 
     return _binned(flat, scaled.place), max(unit, 1.0)
 
 
-def _binned(values: typing.Any, place: Place) -> Array:
+def _binned(values: Reals, place: Place) -> Reals:
     """Values (known, k) on a grid of at most `LARGEST_GRID` bins along every axis; unit noise stays unit noise."""
     position = numpy.unravel_index(place.numbers, place.shape)
     widths = [-(-n // LARGEST_GRID) for n in place.shape]
     grid = tuple(-(-n // w) for n, w in zip(place.shape, widths, strict=True))
     at = numpy.ravel_multi_index([p // w for p, w in zip(position, widths, strict=True)], grid)
     if at.size == numpy.prod(grid):
-        return numpy.asarray(values[numpy.argsort(at)], numpy.float32).reshape(*grid, -1)
+        return numpy.asarray(values[numpy.argsort(at)]).reshape(*grid, -1)
     total = numpy.zeros((int(numpy.prod(grid)), values.shape[1]), numpy.float32)
     numpy.add.at(total, at, values)
     times = numpy.bincount(at, minlength=len(total))
-    return (total / numpy.sqrt(numpy.maximum(times, 1))[:, None].astype(numpy.float32)).reshape(*grid, -1)
+    total /= numpy.sqrt(numpy.maximum(times, 1))[:, None]
+    return total.reshape(*grid, -1)
 
 
-def _frequencies(grid: tuple[int, ...], maps: Array) -> typing.Iterator[Index]:
+def _frequencies(grid: tuple[int, ...], maps: Reals) -> typing.Iterator[Index]:
     """All spatial frequencies, then the lowest few, then those where the maps are strong."""
     axes = numpy.meshgrid(*(numpy.arange(n) / n for n in grid), indexing="ij")
     lowest = numpy.argsort(numpy.sum(numpy.square(axes), 0).reshape(-1), kind="stable")
@@ -110,17 +113,18 @@ def _frequencies(grid: tuple[int, ...], maps: Array) -> typing.Iterator[Index]:
             yield strongest[: lowest.size // part]
 
 
-def _widened(waves: Array, coarse: Coarse, width: int) -> tuple[Array, typing.Sequence[float]]:
+def _widened(waves: Reals, coarse: Coarse, width: int) -> tuple[Reals, typing.Sequence[float]]:
     """Columns taken together `width` at a time, noise of unit variance, and its correlation that is left."""
     if width == 1:
         return waves, coarse.correlation
     bands, bins = coarse.shape[0], coarse.shape[1] // width
-    frames = waves.reshape(-1, *coarse.shape)[:, :, : bins * width].reshape(-1, bands, bins, width)
+    frames: Reals = waves.reshape(-1, *coarse.shape)[:, :, : bins * width].reshape(-1, bands, bins, width)
     factor = width * window_factor(coarse.correlation, width)
-    return (frames.sum(3) / numpy.sqrt(factor)).reshape(len(waves), -1), ()
+    summed: Reals = frames.sum(3) / math.sqrt(factor)
+    return summed.reshape(len(waves), -1), ()
 
 
-def _strongest(matrix: Array) -> tuple[float, Array]:
+def _strongest(matrix: Reals) -> tuple[float, Array]:
     """Largest singular value and its right singular vector."""
     wide = matrix.shape[0] < matrix.shape[1]
     gram = (matrix @ matrix.T if wide else matrix.T @ matrix).astype(numpy.float64)

@@ -170,7 +170,7 @@ def _mixtures(histogram: Array, block: tuple[int, ...]) -> Array:
 
 def _maximise(histogram: Array, prior: Array) -> Array:
     """Weights of the spreads that make the counts likely, shape (..., spreads): expectation maximisation."""
-    weights = prior / prior.sum(-1, keepdims=True)
+    weights: Array = prior / prior.sum(-1, keepdims=True)
     for _ in range(ROUNDS):
         density = numpy.maximum(weights @ _LIKELIHOOD.T, 1e-300)
         weights = weights * ((histogram / density) @ _LIKELIHOOD) + prior

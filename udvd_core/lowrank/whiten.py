@@ -22,13 +22,7 @@ SPARSE, COLUMNS = 0.05, 2048
 CHANNEL_SIZES = (8, 16, 32)
 
 
-def whiten(
-    read: Read,
-    place: Place,
-    noise: NoiseModel,
-    frame_shape: tuple[int, int],
-    usable: numpy.typing.NDArray[numpy.bool_] | None = None,
-) -> Scaled:
+def whiten(read: Read, place: Place, noise: NoiseModel, frame_shape: tuple[int, int]) -> Scaled:
     """Scale a scan so that its noise has unit variance in every row and column.
 
     Parameters
@@ -41,8 +35,6 @@ def whiten(
         Gain, read variance and correlation.
     frame_shape : (int, int)
         ``(q, E)``.
-    usable : bool array, shape (q, E), or None
-        Pixels that count right; the others are treated as missing.
 
     Notes
     -----
@@ -50,8 +42,7 @@ def whiten(
     divided in turn by their mean variance (biwhitening, Landa, Zhang and Kluger 2022), which makes the largest
     singular value of noise known however uneven the light is. Both means are smoothed with their known noise.
     """
-    mask = None if usable is None or usable.all() else usable
-    powers = _Powers(read, place, noise, frame_shape, mask)
+    powers = _Powers(read, place, noise, frame_shape)
     columns, _ = powers.column_means(numpy.ones(place.numbers.size))
     pixels = columns.size
     sparse = SPARSE * noise.gain**2 * min(1.0, COLUMNS / pixels)
@@ -64,22 +55,14 @@ def whiten(
         columns, unit = powers.column_means(intensity)
         columns = _floored(_smooth_counts(columns, unit, CHANNEL_SIZES), sparse)
     mean = numpy.maximum(columns - noise.read_variance, 0.0) / noise.gain if noise.gain else 0.0 * columns
-    return Scaled(read if mask is None else _masked(read, mask), place, intensity, columns, mean)
+    return Scaled(read, place, intensity, columns, mean)
 
 
 class _Powers:
     """Sums over ``gain x count + read^2``, the estimated noise variance of every count."""
 
-    def __init__(
-        self,
-        read: Read,
-        place: Place,
-        noise: NoiseModel,
-        frame_shape: tuple[int, int],
-        usable: numpy.typing.NDArray[numpy.bool_] | None,
-    ) -> None:
+    def __init__(self, read: Read, place: Place, noise: NoiseModel, frame_shape: tuple[int, int]) -> None:
         self._read, self._place, self._noise, self._shape = read, place, noise, frame_shape
-        self._usable = None if usable is None else usable.reshape(-1)
 
     def _blocks(self) -> typing.Iterator[tuple[slice, numpy.typing.NDArray[numpy.float32]]]:
         pixels = self._shape[0] * self._shape[1]
@@ -94,8 +77,6 @@ class _Powers:
     def row_sums(self, columns: Array) -> tuple[Array, float]:
         """Sum over pixels of power over `columns`, shape (known,), and its variance per unit of itself."""
         inverse = 1.0 / columns.reshape(-1)
-        if self._usable is not None:
-            inverse = inverse * self._usable
         result, variance = numpy.empty(self._place.numbers.size), 0.0
         for part, power in self._blocks():
             result[part] = power @ inverse
@@ -128,11 +109,3 @@ def _floored(values: Array, lowest: float) -> Array:
     """Values not below `lowest` nor a small part of their mean."""
     mean = float(numpy.maximum(values, 0.0).mean())
     return numpy.maximum(values, max(lowest, FAINTEST * mean) if mean > 0 else 1.0)
-
-
-def _masked(read: Read, usable: numpy.typing.NDArray[numpy.bool_]) -> Read:
-    def masked(numbers: numpy.typing.NDArray[numpy.int64]) -> numpy.typing.NDArray[numpy.float32]:
-        frames = read(numbers)
-        return typing.cast("numpy.typing.NDArray[numpy.float32]", numpy.where(usable, frames, numpy.float32(numpy.nan)))
-
-    return masked

@@ -73,7 +73,7 @@ def _plural(axis: Axis, thickness: Array, position: Array, width: Array) -> Arra
     single = plasmon_loss(losses, position[..., None], width[..., None])
     transform = numpy.fft.rfft(single / single.sum(-1, keepdims=True), 2 * length)
     frequency = numpy.fft.rfftfreq(2 * length)
-    sigma = max(0.6 / axis.scale, 2.5) / FWHM_PER_SIGMA
+    sigma = max(0.6 / axis.scale, 4.0) / FWHM_PER_SIGMA  # channels; narrower would ring
     zero_loss = numpy.exp(-2 * (math.pi * frequency * sigma) ** 2)
     moved = numpy.exp(2j * math.pi * frequency * axis.offset / axis.scale)
     terms = zero_loss * moved * numpy.exp(thickness[..., None] * (transform - 1.0))

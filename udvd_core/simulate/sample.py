@@ -15,6 +15,7 @@ from udvd_core.errors import InputError
 Array = numpy.typing.NDArray[numpy.float64]
 
 ELECTRON_CHARGE = 1.602176634e-19  # coulomb
+FAINT = 1e-3  # sum of a spectrum that lies outside of the energy range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +124,7 @@ def from_parts(
     """Sum parts ``(name, weight (y, x), spectrum (E,))``, scaled to a mean of `counts` electrons per spectrum."""
     if not (math.isfinite(counts) and counts > 0):
         raise InputError(f"mean electrons per spectrum is {counts:g}; want a number above 0")
-    normed = [(label, weight, spectrum / max(spectrum.sum(), 1e-300)) for label, weight, spectrum in parts]
+    normed = [(label, weight, spectrum / max(spectrum.sum(), FAINT)) for label, weight, spectrum in parts]
     scale = counts / sum(float((weight.mean() * spectrum).sum()) for _, weight, spectrum in normed)
     scaled = tuple(Part(label, scale * weight, spectrum) for label, weight, spectrum in normed)
     spectra = sum(part.weight[..., None] * part.spectrum for part in scaled)

@@ -12,7 +12,7 @@ import numpy.typing
 
 from udvd_core.axes import Axis
 from udvd_core.simulate.hbn import boron_k, nitrogen_k, simulate_hbn
-from udvd_core.simulate.sample import Sample, from_parts, from_spectra
+from udvd_core.simulate.sample import FAINT, Sample, from_parts, from_spectra
 from udvd_core.simulate.shapes import edge, peak, power_law
 from udvd_core.simulate.textures import blurred, discs, domains
 
@@ -36,7 +36,10 @@ def simulate_domains(
     drift = numpy.linspace(-0.5, 0.5, size[0])[:, None] + numpy.zeros(size)
     values = lattice.energy.values()[None, None] - drift[..., None]
     background, boron, nitrogen = (part.weight[..., None] for part in lattice.parts)
-    sums = [max(float(shape(lattice.energy.values()).sum()), 1e-300) for shape in (lambda e: power_law(e, 3.0), boron_k, nitrogen_k)]
+    sums = [
+        max(float(shape(lattice.energy.values()).sum()), FAINT)
+        for shape in (lambda e: power_law(e, 3.0), boron_k, nitrogen_k)
+    ]
     spectra = background / sums[0] * power_law(values, 3.0)
     spectra += boron / sums[1] * boron_k(values - shift[..., None]) + nitrogen / sums[2] * nitrogen_k(values)
     return from_spectra("shifted domains", spectra, lattice.energy, counts, q_rows, 0.025)

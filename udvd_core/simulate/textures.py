@@ -20,9 +20,10 @@ def domains(size: tuple[int, int], number: int, rng: numpy.random.Generator) -> 
 
 
 def blurred(size: tuple[int, int], sigma: float, rng: numpy.random.Generator) -> Array:
-    """Smooth random map of unit spread, `sigma` positions wide."""
+    """Smooth random map of unit spread within -3 to 3, `sigma` positions wide."""
     noise = scipy.ndimage.gaussian_filter(rng.normal(size=size), sigma, mode="wrap")
-    return typing.cast(Array, noise / max(noise.std(), 1e-12))
+    noise -= noise.mean()
+    return typing.cast(Array, numpy.clip(noise / max(noise.std(), 1e-12), -3.0, 3.0))
 
 
 def discs(size: tuple[int, int], number: int, smallest: float, largest: float, rng: numpy.random.Generator) -> Array:

@@ -90,7 +90,7 @@ def smoothing(scan_shape: tuple[int, ...]) -> Family:
         "smoothing",
         lambda data, visible, width: smooth(data, visible, scan_shape, width),
         (along_positions, along_channels, along_positions),
-        lambda width: f"Gaussian of {width[0]:g} positions x {width[1]:g} channels",
+        lambda width: f"Gaussian, sigma {width[0]:g} (positions) x {width[1]:g} (channels)",
     )
 
 

@@ -24,6 +24,7 @@ SIGMAS = 4.0
 FALSE = 0.01  # share of the regions named that may be named wrongly
 RELEVANT = 0.003  # of the counts of a region
 KEPT = 4096  # regions
+FEWEST = 0.05  # electrons: no smaller sum of a denoised region is believed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,17 +40,16 @@ class Region:
         Raw minus denoised sum, in units of the noise of the sum.
     share : float
         The same as a share of the raw sum (of the denoised where that is larger).
+    scale : (int, int)
+        Side of the blocks, 0 for the whole scan, and width of the windows that this is one of; those at the border may
+        be smaller or larger.
     """
 
     positions: tuple[slice, ...]
     channels: slice
     sigma: float
     share: float
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Number of positions and of channels."""
-        return math.prod(p.stop - p.start for p in self.positions), self.channels.stop - self.channels.start
+    scale: tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,10 @@ class Bias:
         ``"1 x 16"`` (positions along a side, or ``"all"``, times channels) to the root mean square over these
         regions, sigma: 1 for noise alone, below 1 where the denoised scan has followed the raw one.
     found : tuple of Region
-        Those beyond 4 sigma that multiple tests do not explain, worst first; at most 4096.
+        Those beyond 4 sigma that multiple tests do not explain, worst first; at most 4096. One in a hundred may be
+        chance.
+    certain : float
+        Deviation that chance reaches anywhere in one of a hundred scans, sigma.
     """
 
     scan_shape: tuple[int, ...]
@@ -75,6 +78,7 @@ class Bias:
     worst: float
     rms: dict[str, float]
     found: tuple[Region, ...]
+    certain: float
 
 
 def bias(raw: Values, denoised: Values, scan_shape: tuple[int, ...], noise: NoiseModel) -> Bias:
@@ -93,11 +97,12 @@ def bias(raw: Values, denoised: Values, scan_shape: tuple[int, ...], noise: Nois
     -----
     The deviation of a sum is the signed root of its quasi-Poisson deviance, nearly normal even for few counts where
     ``(raw - denoised) / sqrt(denoised)`` is not (McCullagh and Nelder 1989). Multiple tests: Benjamini and
-    Hochberg (1995) at 1 %. A deviation below 0.3 % of the counts is not named.
+    Hochberg (1995) at 1 % for `found`, Bonferroni for `certain`. A deviation below 0.3 % of the counts is not named.
     """
     if raw.shape != denoised.shape or raw.ndim != 2 or raw.shape[0] != math.prod(scan_shape):
         raise InputError(
-            f"raw spectra have shape {raw.shape}, denoised {denoised.shape}, the scan {scan_shape}; want (n, E) of one scan"
+            f"raw spectra have shape {raw.shape}, denoised {denoised.shape}, the scan {scan_shape};"
+            " want (n, E) of one scan"
         )
     grids = [numpy.asarray(values, numpy.float64).reshape(*scan_shape, -1) for values in (raw, denoised)]
     found: list[Region] = []
@@ -107,15 +112,16 @@ def bias(raw: Values, denoised: Values, scan_shape: tuple[int, ...], noise: Nois
         sums = [_sums(grid, starts) for grid in grids]
         sigma, share = _deviation(sums[0], sums[1], _sums(numpy.ones(grids[0].shape), starts), window, noise)
         rms[f"{block or 'all'} x {window}"] = float(numpy.sqrt((sigma**2).mean()))
-        scales.append((starts, sigma, share))
-    every = numpy.abs(numpy.concatenate([sigma.ravel() for _, sigma, _ in scales]))
+        scales.append(((block, window), starts, sigma, share))
+    every = numpy.abs(numpy.concatenate([sigma.ravel() for _, _, sigma, _ in scales]))
     least = max(SIGMAS, _benjamini_hochberg(every))
-    for starts, sigma, share in scales:
+    for scale, starts, sigma, share in scales:
         where = numpy.flatnonzero((numpy.abs(sigma) >= least) & (numpy.abs(share) >= RELEVANT))
         where = where[numpy.argsort(-numpy.abs(sigma.ravel()[where]), kind="stable")][:KEPT]
-        found += _regions(where, starts, (*scan_shape, raw.shape[1]), sigma, share)
+        found += _regions(where, starts, (*scan_shape, raw.shape[1]), sigma, share, scale)
     found.sort(key=lambda region: -abs(region.sigma))
-    return Bias(scan_shape, every.size, float(every.max()), rms, tuple(found[:KEPT]))
+    certain = math.sqrt(2.0) * float(scipy.special.erfcinv(FALSE / every.size))
+    return Bias(scan_shape, every.size, float(every.max()), rms, tuple(found[:KEPT]), certain)
 
 
 def _scales(scan_shape: tuple[int, ...], channels: int) -> list[tuple[int, int]]:
@@ -144,12 +150,12 @@ def _deviation(raw: Array, denoised: Array, pixels: Array, window: int, noise: N
     gain = max(noise.gain, 1e-9)
     factor = getattr(noise, "window_factor", lambda channels: 1.0)(window)
     shift = pixels * noise.read_variance / gain
-    least = 1e-3 * max(float(numpy.abs(raw).mean()), 1e-9)
+    least = FEWEST * gain
     y, m = numpy.maximum(raw, 0.0) + shift, numpy.maximum(denoised, least) + shift
     deviance = 2.0 * (scipy.special.xlogy(y, y / m) - (y - m)) / (gain * max(factor, 1e-3))
     larger = numpy.maximum(numpy.maximum(numpy.abs(raw), numpy.abs(denoised)), least)
-    sigma = numpy.sign(raw - denoised) * numpy.sqrt(numpy.maximum(deviance, 0.0))
-    return typing.cast(Array, sigma), typing.cast(Array, (raw - denoised) / larger)
+    sigma = numpy.sign(y - m) * numpy.sqrt(numpy.maximum(deviance, 0.0))
+    return sigma, (raw - denoised) / larger
 
 
 def _benjamini_hochberg(sigma: Array) -> float:
@@ -161,7 +167,7 @@ def _benjamini_hochberg(sigma: Array) -> float:
 
 
 def _regions(
-    where: Index, starts: list[Index], shape: tuple[int, ...], sigma: Array, share: Array
+    where: Index, starts: list[Index], shape: tuple[int, ...], sigma: Array, share: Array, scale: tuple[int, int]
 ) -> typing.Iterator[Region]:
     for flat in where.tolist():
         index = numpy.unravel_index(flat, sigma.shape)
@@ -169,4 +175,4 @@ def _regions(
             slice(int(first[i]), int(first[i + 1]) if i + 1 < first.size else size)
             for first, i, size in zip(starts, index, shape, strict=True)
         ]
-        yield Region(tuple(edges[:-1]), edges[-1], float(sigma[index]), float(share[index]))
+        yield Region(tuple(edges[:-1]), edges[-1], float(sigma[index]), float(share[index]), scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 
 import numpy
@@ -104,15 +105,7 @@ def compare(
     The setting of smoothing and of PCA is chosen on one half of the positions and scored on the other, and the
     reverse, so that the choice makes no score look better than it is.
     """
-    if data.ndim != 2 or data.shape[0] != numpy.prod(scan_shape):
-        raise InputError(f"spectra have shape {data.shape}; a scan of {scan_shape} wants (n, E)")
-    finite = numpy.isfinite(data)
-    held, visible = (mask[:, 0] & finite for mask in split.masks(range(len(data)), (1, data.shape[1])))
-    if not held.any() or not visible.any():
-        raise InputError(f"spectra of shape {data.shape} are too few to hold out {split.share:.0%}: take a larger scan")
-    shown = numpy.where(visible, data, 0).astype(numpy.float64)
-    least = numpy.broadcast_to(floor(shown, visible), data.shape)
-    judge = _Judge(data[held].astype(numpy.float64), least[held], held, noise)
+    shown, visible, judge = _hidden_from_all(data, scan_shape, split, noise)
     base = judge.losses(mean_spectrum(shown, visible))
     results = [_score(MEAN, "", base, base, judge)]
     families = (smoothing(scan_shape), pca_automatic(noise), pca_ranks(data.shape, noise))
@@ -124,10 +117,27 @@ def compare(
     for number, (name, candidate) in enumerate(candidates.items(), len(families)):
         told(number / steps, name)
         estimate = numpy.asarray(candidate(shown.copy(), visible))
-        if estimate.shape != data.shape or not numpy.isfinite(estimate[held]).all():
-            raise InputError(f"model {name} gave shape {estimate.shape} or values that are not finite; want {data.shape}")
+        if estimate.shape != data.shape or not numpy.isfinite(estimate[judge.held]).all():
+            raise InputError(
+                f"model {name} gave shape {estimate.shape} or values that are not finite; want {data.shape}"
+            )
         results.append(_score(name, "", judge.losses(estimate), base, judge))
     return results
+
+
+def _hidden_from_all(
+    data: Counts, scan_shape: tuple[int, ...], split: Split, noise: NoiseModel
+) -> tuple[Array, Bool, _Judge]:
+    """What models may see, a mask of it, and who knows the rest."""
+    if data.ndim != 2 or data.shape[0] != math.prod(scan_shape):
+        raise InputError(f"spectra have shape {data.shape}; a scan of {scan_shape} wants (n, E)")
+    finite = numpy.isfinite(data)
+    held, visible = (mask[:, 0] & finite for mask in split.masks(range(len(data)), (1, data.shape[1])))
+    if not held.any() or not visible.any():
+        raise InputError(f"spectra of shape {data.shape} are too few to hold out {split.share:.0%}: take a larger scan")
+    shown = numpy.where(visible, data, 0).astype(numpy.float64)
+    least = numpy.broadcast_to(floor(shown, visible), data.shape)
+    return shown, visible, _Judge(data[held].astype(numpy.float64), least[held], held, noise)
 
 
 def _search(family: Family, shown: Array, visible: Bool, judge: _Judge) -> tuple[Array, str]:
@@ -156,6 +166,6 @@ def _search(family: Family, shown: Array, visible: Bool, judge: _Judge) -> tuple
 def _score(name: str, setting: str, losses: Array, base: Array, judge: _Judge) -> Score:
     count = len(judge.held)
     pixels = numpy.bincount(judge.position, minlength=count).astype(numpy.float64)
-    sums, base_sums = (numpy.bincount(judge.position, values, count) for values in (losses, base))
+    sums, base_sums = (numpy.bincount(judge.position, v, count).astype(numpy.float64) for v in (losses, base))
     gain, error = paired_difference(sums, base_sums, pixels)
     return Score(name, setting, float(losses.mean()), gain, error, sums, pixels)

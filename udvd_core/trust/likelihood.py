@@ -83,10 +83,10 @@ def paired_difference(one: Array, two: Array, pixels: Array) -> tuple[float, flo
     Notes
     -----
     The pixels are the same, so what they have in common cancels. Errors come from the scatter between
-    positions, within which the noise may be correlated (ratio estimate; Cochran 1977).
+    positions, within which the noise may be correlated (ratio estimate; Cochran 1977). Infinite for one position.
     """
     total = max(float(pixels.sum()), 1.0)
     each = one - two
     mean = float(each.sum()) / total
     scatter = float(((each - mean * pixels) ** 2).sum())
-    return mean, math.sqrt(scatter * len(each) / max(len(each) - 1, 1)) / total
+    return mean, math.sqrt(scatter * len(each) / (len(each) - 1)) / total if len(each) > 1 else math.inf

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import typing
 
 import numpy
 import numpy.typing
@@ -83,7 +82,7 @@ def difference(raw: Values, denoised: Values, noise: NoiseModel) -> Array:
     if raw.shape != denoised.shape:
         raise InputError(f"raw scan has shape {raw.shape} and denoised {denoised.shape}; want the same scan")
     mean = numpy.asarray(denoised, numpy.float64)
-    return typing.cast(Array, (raw - mean) / numpy.sqrt(noise.variance(mean)))
+    return (raw - mean) / numpy.sqrt(noise.variance(mean))
 
 
 def whiteness(raw: Values, denoised: Values, scan_shape: tuple[int, ...], noise: NoiseModel) -> Whiteness:
@@ -106,7 +105,8 @@ def whiteness(raw: Values, denoised: Values, scan_shape: tuple[int, ...], noise:
     rest = difference(raw, denoised, noise)
     each = (rest**2).mean(1)
     variance = float(each.mean())
-    errors = float(each.std()) * math.sqrt(2.0 / len(each))
+    scatter = float(each.std(ddof=1)) if len(each) > 1 else math.sqrt(2.0 / rest.shape[1])
+    errors = scatter * math.sqrt(2.0 / len(each))
     lags: tuple[float, ...] = getattr(noise, "correlation", ())
     along = []
     for lag in range(1, min(LAGS, rest.shape[1] - 1) + 1):
@@ -126,4 +126,6 @@ def whiteness(raw: Values, denoised: Values, scan_shape: tuple[int, ...], noise:
 
 def _correlation(name: str, products: Array, expected: float, squares: Array) -> Check:
     variance = max(float(squares.mean()), 1e-12)
-    return Check(name, float(products.mean()) / variance, expected, float(products.std()) / math.sqrt(len(products)) / variance)
+    return Check(
+        name, float(products.mean()) / variance, expected, float(products.std()) / math.sqrt(len(products)) / variance
+    )

@@ -1,0 +1,126 @@
+"""The guide of a scan: better than PCA that knows the answer, live as well as at the end, nothing made up."""
+
+import numpy
+import pytest
+from recorded import recorded
+
+from udvd_core.guide import Guide
+from udvd_core.metrics import psnr
+from udvd_core.noise import NoiseModel
+from udvd_core.simulate import (
+    simulate_blank,
+    simulate_dispersive,
+    simulate_domains,
+    simulate_flake,
+    simulate_hbn,
+    simulate_particles,
+    simulate_plasmon,
+    simulate_wedge,
+)
+
+SPECTRA = NoiseModel(1.2, 0.0, (0.09,))
+FRAMES = NoiseModel(1.0, 0.0, (0.1,), (0.1,))
+
+
+def guide_of(counts, shape, noise=SPECTRA, known=None):
+    guide = Guide(lambda n: counts[n], shape, counts.shape[1:])
+    guide.start(numpy.arange(len(counts)) if known is None else known, noise)
+    while not guide.settled:
+        guide.step()
+    return guide
+
+
+def pca_that_knows(counts, truth):
+    """Best PSNR that Poisson-weighted principal components reach at any rank."""
+    y, t = counts[:, 0].astype(float), truth[:, 0]
+    best = 0.0
+    for rows in (numpy.ones(len(y)), y.sum(1) / y.sum(1).mean()):
+        scale = numpy.sqrt(numpy.maximum(rows, 1e-3)[:, None] * numpy.maximum(y.mean(0), 1e-3 * y.mean()))
+        u, s, v = numpy.linalg.svd(y / scale, full_matrices=False)
+        best = max(best, *(psnr((u[:, :r] * s[:r]) @ v[:r] * scale, t) for r in range(1, 13)))
+    return best
+
+
+@pytest.mark.parametrize(
+    ("simulate", "dose", "margin"),
+    [
+        (simulate_hbn, 312, 3),
+        (simulate_hbn, 5000, 3),
+        (simulate_hbn, 80000, 3),
+        (simulate_domains, 5000, 3),
+        (simulate_flake, 20000, 2),
+        (simulate_particles, 5000, 2),
+        (simulate_wedge, 5000, 2),
+        (simulate_plasmon, 5000, 2),
+    ],
+)
+def test_above_pca_that_knows_the_answer(simulate, dose, margin):
+    counts, truth = recorded(simulate, counts=dose)
+    found = guide_of(counts, (24, 24)).frames(numpy.arange(576))
+    assert psnr(found, truth) > pca_that_knows(counts, truth) + margin
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_pure_noise_gives_the_flat_mean(seed):
+    counts, truth = recorded(simulate_blank, counts=2000, seed=seed)
+    guide = guide_of(counts, (24, 24))
+    found = guide.frames(numpy.arange(576))[:, 0]
+    error = (found - counts.mean(0)) / numpy.sqrt(truth[:, 0])
+    assert guide.rank == 1
+    assert numpy.sqrt(numpy.mean(error**2)) < 2 / numpy.sqrt(576)
+
+
+def test_frames_gain_30_db_and_more_than_profile_times_spectrum():
+    counts, truth = recorded(simulate_hbn, (16, 16), 192, 30000, q_rows=48)
+    found = guide_of(counts, (16, 16), FRAMES).frames(numpy.arange(256))
+    profile = counts.mean(0) / counts.mean(0).sum(0)
+    separable = profile * truth.sum(1, keepdims=True)
+    assert psnr(found, truth) > psnr(counts, truth) + 30
+    assert psnr(found, truth) > psnr(separable, truth) + 3
+
+
+def test_dispersion_is_kept():
+    counts, truth = recorded(simulate_dispersive, (16, 16), 192, 20000, q_rows=32)
+    found = guide_of(counts, (16, 16), FRAMES).frames(numpy.arange(256))
+    assert psnr(found, truth) > psnr(counts, truth) + 22
+
+
+def test_frames_that_no_fit_saw_are_denoised_nearly_as_well():
+    counts, truth = recorded(simulate_hbn, counts=5000)
+    guide = guide_of(counts, (24, 24), known=numpy.arange(384))
+    new = guide.frames(numpy.arange(576))
+    whole = guide_of(counts, (24, 24)).frames(numpy.arange(576))
+    assert guide.fitted == 384
+    assert psnr(new, truth) > psnr(whole, truth) - 2.5
+    numpy.testing.assert_array_equal(guide.frames(numpy.arange(400, 420)), new[400:420])
+
+
+@pytest.mark.parametrize("shape", [(576,), (4, 12, 12), (1, 576), (576, 1)])
+def test_every_kind_of_scan(shape):
+    counts, truth = recorded(simulate_hbn, counts=5000)
+    found = guide_of(counts, shape).frames(numpy.arange(576))
+    assert psnr(found, truth) > psnr(counts, truth) + 12
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        numpy.zeros((6, 1, 40), numpy.float32),
+        numpy.ones((1, 1, 40), numpy.float32),
+        numpy.full((5, 1, 40), numpy.nan, numpy.float32),
+        numpy.full((5, 1, 1), 7, numpy.float32),
+        numpy.full((5, 3, 9), -2, numpy.float32),
+        numpy.full((5, 1, 40), 3e9, numpy.float32),
+    ],
+)
+def test_odd_counts_end_in_finite_numbers(counts):
+    found = guide_of(counts, (len(counts),)).frames(numpy.arange(len(counts)))
+    assert found.shape == counts.shape and numpy.isfinite(found).all()
+
+
+def test_missing_frames_and_pixels_do_no_harm():
+    counts, truth = recorded(simulate_hbn, counts=5000)
+    counts[5, 0, 30:60] = numpy.nan
+    known = numpy.delete(numpy.arange(576), [40, 41, 300])
+    found = guide_of(counts, (24, 24), known=known).frames(known)
+    assert psnr(found, truth[known]) > 48

@@ -1,0 +1,123 @@
+"""Low rank with known noise: shrinkage, the edge of noise, whitening, and fits of whole scans."""
+
+import numpy
+import pytest
+from recorded import recorded
+
+from udvd_core.lowrank.coarse import Coarse
+from udvd_core.lowrank.edge import excess, noise_edge
+from udvd_core.lowrank.factors import correlated
+from udvd_core.lowrank.place import Place
+from udvd_core.lowrank.shrink import shrink, smooth
+from udvd_core.lowrank.whiten import whiten
+from udvd_core.noise import NoiseModel
+from udvd_core.simulate import simulate_blank, simulate_flake, simulate_hbn
+
+SPECTRA = NoiseModel(1.2, 0.0, (0.09,))
+
+
+def lattice(size):
+    return 3 * numpy.cos(numpy.arange(size) * 1.1)[:, None] * numpy.cos(numpy.arange(size) * 0.7)
+
+
+def squared(x):
+    return float(numpy.mean(numpy.square(x)))
+
+
+def test_a_lattice_keeps_its_shape_and_loses_its_noise(rng):
+    truth = lattice(32)
+    result = smooth(truth + rng.normal(size=truth.shape), (4, 8, 16))
+    assert squared(result.estimate - truth) < 0.15
+
+
+@pytest.mark.parametrize("shape", [(1024,), (32, 32), (4, 12, 12), (200, 160)])
+def test_noise_alone_shrinks_to_nearly_nothing(rng, shape):
+    assert squared(smooth(rng.normal(size=shape), (4, 8, 16)).estimate) < 0.02
+
+
+@pytest.mark.parametrize("block", [4, 8])
+@pytest.mark.parametrize("truth", [lattice(48), numpy.zeros((48, 48)), numpy.sign(lattice(48))])
+def test_the_estimated_risk_is_near_the_error(rng, block, truth):
+    result = shrink(truth + rng.normal(size=truth.shape), (block, block))
+    assert result.risk == pytest.approx(squared(result.estimate - truth), abs=0.15)
+
+
+def test_divergence_is_the_answer_to_own_noise(rng):
+    truth = lattice(32)
+    x = truth + rng.normal(size=truth.shape)
+    step = 0.05 * rng.choice((-1, 1), size=x.shape)
+    answer = numpy.mean(step * (shrink(x + step, (8, 8)).estimate - shrink(x, (8, 8)).estimate)) / 0.05**2
+    assert shrink(x, (8, 8)).divergence == pytest.approx(answer, abs=0.1)
+
+
+def test_known_correlation_is_not_taken_for_signal(rng):
+    kernel = numpy.array([0.1, 1.0, 0.1])
+    noise = numpy.convolve(rng.normal(size=4096), kernel, "same") / numpy.sqrt(squared(kernel) * 3)
+    lag = 2 * 0.1 / (3 * squared(kernel))
+    blind, told = (squared(smooth(noise, (16, 32), c).estimate) for c in ((), (lag,)))
+    assert told < 0.25 * blind
+
+
+@pytest.mark.parametrize("values", [numpy.ones((1, 1)), numpy.ones(1), numpy.zeros((1, 7)), numpy.full((3, 2), 1e9)])
+def test_tiny_and_huge_arrays_pass(values):
+    result = smooth(values, (4, 8, 16))
+    assert result.estimate.shape == values.shape and numpy.isfinite(result.estimate).all()
+
+
+@pytest.mark.parametrize("lag", [0.0, 0.1, 0.4])
+def test_the_edge_of_noise_is_where_noise_ends(rng, lag):
+    noise = rng.normal(size=(700, 301))
+    share = (1 - numpy.sqrt(1 - 4 * lag**2)) / (2 * lag) if lag else 0.0
+    noise = (noise[:, 1:] + share * noise[:, :-1]) / numpy.sqrt(1 + share**2)
+    largest = numpy.linalg.norm(noise, 2)
+    assert noise_edge(700, 300, (lag,)) == pytest.approx(largest, rel=0.02)
+    assert excess(largest, 700, 300, (lag,)) < 4 < excess(1.1 * largest, 700, 300, (lag,))
+
+
+@pytest.mark.parametrize("simulate", [simulate_flake, simulate_hbn])
+def test_whitened_noise_has_unit_variance_in_bright_and_dark_rows(simulate):
+    counts, truth = recorded(simulate, counts=20000.0)
+    place = Place.of((24, 24), numpy.arange(576))
+    scaled = whiten(lambda n: counts[n], place, SPECTRA, (1, 256))
+    noise = (counts - truth)[:, 0] / (numpy.sqrt(scaled.intensity)[:, None] * scaled.scale)
+    bright = scaled.intensity > numpy.median(scaled.intensity)
+    assert squared(noise[bright]) == pytest.approx(1, abs=0.1)
+    assert 0.5 < squared(noise[~bright]) < 1.2  # the darkest count as a little brighter
+    numpy.testing.assert_allclose(scaled.counts(slice(0, 9), scaled.rows(slice(0, 9))), counts[:9, 0], atol=1e-2)
+
+
+def test_missing_pixels_take_the_mean_of_their_channel():
+    counts, _ = recorded(simulate_blank)
+    broken = counts.copy()
+    broken[7, 0, 50] = numpy.nan
+    place = Place.of((24, 24), numpy.arange(576))
+    scaled = whiten(lambda n: broken[n], place, SPECTRA, (1, 256))
+    rows = scaled.rows(slice(0, 20))
+    assert numpy.isfinite(rows).all()
+    assert 0.3 * counts.mean() < scaled.counts(slice(7, 8), rows[7:8])[0, 50] < 3 * counts.mean()
+
+
+def test_a_place_fills_missing_positions_with_their_neighbours():
+    place = Place.of((4, 3), numpy.array([0, 1, 2, 4, 6]))
+    assert place.shape == (3, 3)
+    spread = place.spread(numpy.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert spread.reshape(-1)[[0, 1, 2, 4, 6]].tolist() == [1, 2, 3, 4, 5]
+    assert numpy.isfinite(spread).all() and spread[2, 2] in (4.0, 5.0)
+    assert place.gather(spread).tolist() == [1, 2, 3, 4, 5]
+
+
+def test_coarse_frames_keep_unit_noise_where_charge_spreads(rng):
+    counts, truth = recorded(simulate_hbn, (12, 12), 300, 40000.0, q_rows=32)
+    noise = NoiseModel(1.0, 0.0, (0.1,), (0.1,))
+    place = Place.of((12, 12), numpy.arange(144))
+    scaled = whiten(lambda n: counts[n], place, noise, (32, 300))
+    coarse = Coarse.of(scaled.variance, noise)
+    assert coarse.shape[0] * coarse.shape[1] <= 1024
+    rows = (counts - truth).reshape(144, -1) / (numpy.sqrt(scaled.intensity)[:, None] * scaled.scale)
+    assert squared(coarse.rows(rows.astype(numpy.float32))) == pytest.approx(1, abs=0.06)
+
+
+def test_correlated_rows_are_the_product_with_the_correlation_matrix(rng):
+    rows = rng.normal(size=(2, 12))
+    matrix = numpy.eye(12) + 0.3 * (numpy.eye(12, k=1) + numpy.eye(12, k=-1))
+    numpy.testing.assert_allclose(correlated(rows, (1, 12), NoiseModel(1, 0, (0.3,))), rows @ matrix)

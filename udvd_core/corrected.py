@@ -1,0 +1,127 @@
+"""The default model of a session: the guide, and on it what the correction network adds."""
+
+from __future__ import annotations
+
+import pathlib
+import typing
+
+import numpy
+import numpy.typing
+
+from udvd_core.buffer import FrameBuffer
+from udvd_core.correction import weights
+from udvd_core.correction.corrector import Corrector
+from udvd_core.device import choose_device, device_name
+from udvd_core.errors import WeightsError
+from udvd_core.guide import Guide
+from udvd_core.guided import GuideModel
+from udvd_core.settings import ScanSpec
+from udvd_core.split import Split
+
+Array = numpy.typing.NDArray[numpy.float32]
+Index = numpy.typing.NDArray[numpy.int64]
+
+GROWTH = 1.5
+"""The correction is judged anew when there are this much more frames."""
+FEWEST = 48
+"""Frames below which nothing is judged and the guide stands."""
+
+
+class GuidedModel(GuideModel):
+    """A `Model`: the guide corrected by a small blindspot network.
+
+    Where the shipped weights cannot be used the guide stands alone, and `note` says why; weights that the
+    settings name have to be usable.
+
+    Parameters
+    ----------
+    spec : ScanSpec
+        The scan.
+    buffer : FrameBuffer
+        Its frames.
+
+    Raises
+    ------
+    EngineError
+        When the device is not there.
+    WeightsError
+        When weights were named that cannot be used.
+    """
+
+    name = "guided"
+
+    def __init__(self, spec: ScanSpec, buffer: FrameBuffer) -> None:
+        super().__init__(spec, buffer)
+        training = spec.training
+        self._device = choose_device(training.device)
+        self._seed, self._hidden = training.seed, training.hidden
+        self._correctors: list[Corrector] = []
+        try:
+            source = weights.SHIPPED if training.weights is None else pathlib.Path(training.weights)
+            network, self._hash = weights.load(source)
+            self._correctors = [
+                Corrector(network, spec.scan_shape, one.frame_shape, self._device) for one in self._guides()
+            ]
+        except WeightsError as error:
+            if training.weights is not None:
+                raise
+            self.note = f"the guide alone: {error}"
+        self.batch = max(1, self.batch // 4)
+
+    @property
+    def device(self) -> str:  # type: ignore[override]
+        """Name of the device of the network."""
+        return device_name(self._device)
+
+    @property
+    def settled(self) -> bool:
+        """Whether guide and correction have seen all frames and nothing is left to find."""
+        return super().settled and all(not self._due(one) for one in self._correctors)
+
+    @property
+    def learned(self) -> str:
+        """How many components were found, and how much of the network's correction held-out counts let pass."""
+        told = super().learned
+        if not self._correctors or not self._correctors[0].judged:
+            return told
+        share = float(self._correctors[0].gate.share.mean())
+        return f"{told}, {share:.0%} of the correction passes" if share else f"{told}, no correction passes"
+
+    def learn(self) -> None:
+        """A step of the guide; when it has settled, tune and judge the correction."""
+        if not super().settled or self.camera is None:
+            super().learn()
+            return
+        self.steps += 1
+        known = numpy.flatnonzero(self._buffer.received)
+        for one, (read, noise) in zip(self._correctors, self._sources(), strict=True):
+            if self._due(one):
+                rows = self._hidden or self.camera.hidden.radius
+                guard = rows if one.frame_shape[0] > 1 else (0, rows[1])
+                one.judge(read, known, noise, Split.guarded(self._seed, guard))
+                return
+
+    def provenance(self) -> dict[str, typing.Any]:
+        """Facts of the guide; hash of the weights and how much of the correction passed."""
+        facts = super().provenance()
+        if self._correctors:
+            one = self._correctors[0]
+            facts |= {
+                "weights_sha256": self._hash,
+                "correction_share": float(one.gate.share.mean()),
+                "correction_gain": one.gate.gain,
+            }
+        return facts
+
+    def _due(self, one: Corrector) -> bool:
+        """Whether a correction has to be judged, for the first time or anew."""
+        known = self._received()
+        whole = known == self._buffer.received.size
+        return known >= FEWEST and (known > GROWTH * one.judged or (whole and known > one.judged))
+
+    def _estimate(self, guide: Guide, numbers: Index) -> Array:
+        """Corrected frames, shape (n, q, E)."""
+        for one, corrector, (read, noise) in zip(self._guides(), self._correctors, self._sources(), strict=False):
+            if one is guide:
+                return corrector.correct(read, guide, numbers, numpy.flatnonzero(self._buffer.received), noise)
+        return super()._estimate(guide, numbers)

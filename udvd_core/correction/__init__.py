@@ -1,0 +1,1 @@
+"""What a small blindspot network adds to the guide, where held-out counts say that it does."""

@@ -1,0 +1,180 @@
+"""The correction network at work on the guide of one scan: tuned and judged on held-out counts, then applied."""
+
+from __future__ import annotations
+
+import copy
+import math
+import typing
+
+import numpy
+import numpy.typing
+import scipy.ndimage
+import torch
+
+from udvd_core.correction.blocks import Frames, Piece, pieces
+from udvd_core.correction.gate import CLOSED, Gate, judge
+from udvd_core.correction.inputs import left_over, residual
+from udvd_core.correction.network import CorrectionNetwork
+from udvd_core.guide import Guide
+from udvd_core.lowrank.scaled import Read
+from udvd_core.noise import NoiseModel
+from udvd_core.split import Split
+
+Array = numpy.typing.NDArray[numpy.float32]
+Bool = numpy.typing.NDArray[numpy.bool_]
+Index = numpy.typing.NDArray[numpy.int64]
+
+JUDGED_PIXELS = 1 << 22
+"""So many pixels, of whole rows of the scan, are judged at most."""
+BATCH_PIXELS = 1 << 13
+"""Pixels that go through the network at once: few, so that they stay in the cache of a CPU."""
+CUDA_PIXELS = 1 << 21
+STIFFNESS = 0.3
+"""Relative change of the last layer's weights that a scan may ask for, one standard deviation."""
+NEAR = 9
+"""Channels around a held-out pixel that first stand in for it."""
+
+
+class Corrector:
+    """Adds to the guide what the network finds, as far as held-out counts support it.
+
+    Parameters
+    ----------
+    network : CorrectionNetwork
+        Pretrained; stays as it is.
+    scan_shape : tuple of int
+        ``(n,)``, ``(y, x)`` or ``(t, y, x)``; the pages of the last do not see each other.
+    frame_shape : (int, int)
+        ``(q, E)``.
+    device : torch.device
+        Where the network computes.
+    """
+
+    def __init__(
+        self,
+        network: CorrectionNetwork,
+        scan_shape: tuple[int, ...],
+        frame_shape: tuple[int, int],
+        device: torch.device,
+    ) -> None:
+        self._pretrained = network.to(device).eval()
+        self._network = self._pretrained
+        self._grid = (scan_shape[-2], scan_shape[-1]) if len(scan_shape) > 1 else (1, scan_shape[0])
+        self._shape, self.frame_shape, self._device = scan_shape, frame_shape, device
+        self._left = numpy.zeros((4, *frame_shape), numpy.float32)
+        self.gate: Gate = CLOSED
+        self.judged = 0
+        """Frames that were there at the last judgement."""
+
+    @torch.inference_mode()
+    def judge(self, read: Read, known: Index, noise: NoiseModel, split: Split) -> None:
+        """Tune the last layer and set the gate, on a guide that never saw the held-out pixels.
+
+        Held-out pixels are of two halves: one tunes, the other judges.
+        """
+        numbers = self._judged_rows(known, math.prod(self.frame_shape))
+        held, visible = split.masks(numbers, self.frame_shape)
+        counts = read(numbers)
+        held &= numpy.isfinite(counts)
+        tuning = numpy.random.default_rng([split.seed, 1]).random(held.shape) < 0.5
+        guide = _blind_guide(counts, visible, numbers, self._shape, noise)
+        where = numpy.searchsorted(numbers, numpy.arange(numbers[-1] + 1))
+        seen = numpy.where(visible, counts, numpy.float32(numpy.nan))
+        estimate, sigma = guide.frames(numbers), guide.sigma(numbers)
+        missing = residual(counts, estimate, sigma)
+        self._left = self._left_over(residual(seen, estimate, sigma), numbers, noise)
+
+        def block(wanted: Index) -> tuple[Array, Array, Array]:
+            at = where[wanted]
+            return seen[at], estimate[at], sigma[at]
+
+        self._network = copy.deepcopy(self._pretrained)
+        self._network.hidden = split.guard[1]
+        self._tune(numbers, block, noise, missing, held & tuning)
+        correction = self._correction(numbers, numbers, block, noise)
+        place = numpy.unravel_index(numbers % math.prod(self._grid), self._grid)
+        self.gate = judge(missing, correction, held & ~tuning, (place[0], place[1]), self._grid)
+        self.judged = known.size
+
+    @torch.inference_mode()
+    def correct(self, read: Read, guide: Guide, numbers: Index, known: Index, noise: NoiseModel) -> Array:
+        """Corrected frames of these numbers, shape (n, q, E), counts."""
+        estimate = guide.frames(numbers)
+        if not self.gate.share.any():
+            return estimate
+        correction = self._correction(
+            numbers, known, lambda wanted: (read(wanted), guide.frames(wanted), guide.sigma(wanted)), noise
+        )
+        place = numpy.unravel_index(numbers % math.prod(self._grid), self._grid)
+        share = self.gate.of((place[0], place[1]), self._grid, estimate.shape[2])
+        return estimate + guide.sigma(numbers) * share * correction
+
+    def _left_over(self, z: Array, numbers: Index, noise: NoiseModel) -> Array:
+        """What the guide leaves in whole rows of frames, shape (4, q, E)."""
+        width = self._grid[1]
+        rows = numpy.unique(numbers // width)
+        grid = numpy.zeros((rows.size * width, *self.frame_shape), numpy.float32)
+        grid[numpy.searchsorted(rows, numbers // width) * width + numbers % width] = z
+        return left_over(grid.reshape(rows.size, width, *self.frame_shape), noise)
+
+    def _judged_rows(self, known: Index, pixels: int) -> Index:
+        """Frames of whole rows from the middle of what is there."""
+        row = self._grid[1]
+        most = max(row, JUDGED_PIXELS // pixels // row * row)
+        start = max(0, (known.size - most) // 2)
+        return known[start : start + most]
+
+    def _tune(self, numbers: Index, frames: Frames, noise: NoiseModel, missing: Array, pixels: Bool) -> None:
+        """Fit the last layer to some pixels: ridge regression towards the pretrained weights, which are its prior."""
+        last = self._network.last
+        start = torch.cat([p.detach().reshape(-1) for p in last.parameters()]).double().cpu()
+        spread = STIFFNESS * (start.abs() + start.abs().mean())
+        normal = torch.diag(1 / spread.clamp_min(1e-9) ** 2)
+        right = torch.zeros_like(start)
+        for piece in pieces(numbers, numbers, self._grid, frames, self._left, noise):
+            channels = piece.own.shape[2]
+            wanted = torch.from_numpy(pixels[piece.chosen][:, piece.rows].reshape(-1, channels))
+            target = torch.from_numpy(missing[piece.chosen][:, piece.rows].reshape(-1, channels))
+            for part, own, around in self._batches(piece):
+                seen = self._network.features(own, around).cpu().movedim(1, 2)[wanted[part]].double()
+                seen = torch.cat((seen, torch.ones(len(seen), 1, dtype=torch.float64)), 1)
+                normal += seen.T @ seen
+                right += seen.T @ (target[part][wanted[part]].double() - seen @ start)
+        weights = (start + torch.linalg.solve(normal, right)).to(last.weight)
+        last.weight.copy_(weights[:-1].reshape(last.weight.shape))
+        typing.cast(torch.Tensor, last.bias).copy_(weights[-1:])
+
+    def _correction(self, numbers: Index, known: Index, frames: Frames, noise: NoiseModel) -> Array:
+        """What the network would add, in units of the noise, shape (n, q, E)."""
+        result = numpy.zeros((numbers.size, *self.frame_shape), numpy.float32)
+        for piece in pieces(numbers, known, self._grid, frames, self._left, noise):
+            found = torch.cat([self._network(own, around).cpu() for _, own, around in self._batches(piece)])
+            result[piece.chosen, piece.rows] = found.numpy().reshape(piece.chosen.size, -1, result.shape[2])
+        return result
+
+    def _batches(self, piece: Piece) -> typing.Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Spectra that go through the network together, on its device."""
+        pixels = BATCH_PIXELS if self._device.type == "cpu" else CUDA_PIXELS
+        step = max(1, pixels // piece.own.shape[2])
+        for start in range(0, len(piece.own), step):
+            part = slice(start, start + step)
+            own, around = (torch.from_numpy(x[part]).to(self._device) for x in (piece.own, piece.around))
+            yield part, own, around
+
+
+def _blind_guide(counts: Array, visible: Bool, numbers: Index, scan_shape: tuple[int, ...], noise: NoiseModel) -> Guide:
+    """Guide fitted without some pixels: what is near along E stands in for them first, then a first guide."""
+    seen = numpy.where(visible, numpy.nan_to_num(counts, nan=0.0, posinf=0.0, neginf=0.0), numpy.float32(0.0))
+    near = [
+        scipy.ndimage.uniform_filter1d(x, NEAR, axis=-1, mode="nearest") for x in (seen, visible.astype(numpy.float32))
+    ]
+    filled = numpy.where(visible, counts, near[0] / numpy.maximum(near[1], 1 / NEAR))
+    where = numpy.searchsorted(numbers, numpy.arange(numbers[-1] + 1))
+    for last in (False, True):
+        guide = Guide(lambda wanted: filled[where[wanted]], scan_shape, counts.shape[1:])  # noqa: B023
+        guide.start(numbers, noise)
+        while last and not guide.settled:
+            guide.step()
+        if not last:
+            filled = numpy.where(visible, counts, guide.frames(numbers))
+    return guide
