@@ -20,7 +20,7 @@ import typing
 import numpy
 import numpy.typing
 import scipy.ndimage
-from quality_table import check, read_lines, table
+from quality_table import append_line, check, read_lines, table
 from scans import FLAT, KINDS, Scan, buffer_of, guide_of, record, run_session, settle, with_threads
 
 from udvd_core.camera import measure_camera
@@ -163,8 +163,7 @@ def run(options: argparse.Namespace) -> None:
             continue
         key = {"kind": kind, "dose": dose, "seed": seed, "method": method, "shape": shape}
         line = json.dumps({**key, "threads": options.threads, **result})
-        with options.output.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(options.output, line)
         print(line, flush=True)
 
 

@@ -120,7 +120,8 @@ def record(kind: str, dose: float, seed: int, size: tuple[int, int], channels: i
     truth = recording.truth()
     regions: dict[str, typing.Any] = {"whole": None}
     for name, (low, high) in entry.windows.items():
-        regions[name] = (..., sample.energy.window(low, high))
+        if high < sample.energy.values()[-1]:  # fewer channels than by default may not reach so far
+            regions[name] = (..., sample.energy.window(low, high))
     light, spectrum = truth.sum(-1), truth.mean((0, 1))
     dark = {
         "dark positions": light < DARK_POSITION * light.max(),
@@ -173,7 +174,8 @@ def run_session(scan: Scan, **settings: typing.Any) -> tuple[Array, dict[str, ty
         worker.close()
     for name in ("settings", "defects", "hidden_reason"):
         told.pop(name, None)
-    return estimate.reshape(shape), {"budget_s": training.budget_s, "told": told}
+    shown = {"budget_s": training.budget_s, **{k: told[k] for k in ("rank", "steps") if k in told}}
+    return estimate.reshape(shape), {**shown, "told": told}
 
 
 def with_threads(threads: int) -> None:

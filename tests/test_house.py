@@ -36,6 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("udvd_core.lowrank",),
     ("udvd_core.guide", "udvd_core.device"),
+    ("udvd_core.blind",),
     (
         *("udvd_core.checkpoint", "udvd_core.correction", "udvd_core.inference", "udvd_core.model"),
         "udvd_core.trainer",
@@ -43,6 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("udvd_core.components", "udvd_core.guided", "udvd_core.udvd"),
     ("udvd_core.corrected",),
     ("udvd_core.session",),
+    ("udvd_core.candidates",),
     ("udvd_core.engine",),
     ("udvd_core.commands",),
     ("udvd_core.cli", "udvd_core.__main__"),

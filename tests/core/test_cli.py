@@ -285,7 +285,7 @@ def test_info(capsys):
     values = json.loads(out.splitlines()[-1])
     assert values["parameters"] == {"udvd, 9 frames": 2_116_752, "udvd, 5 frames": 2_123_664}
     assert values["devices"][0].startswith("cpu")
-    assert values["models"] == ["udvd", "raw"]
+    assert values["models"] == ["guided", "guide", "udvd", "pca", "raw"]
     assert "2,116,752" in run(capsys, "info")[1]
 
 
@@ -294,8 +294,8 @@ def test_info_without_torch(capsys, monkeypatch):
     code, out, _ = run(capsys, "info", "--json")
     assert code == 0
     values = json.loads(out)
-    assert values["models"] == ["raw"]
-    assert "only model raw works" in values["note"]
+    assert values["models"] == ["guide", "pca", "raw"]
+    assert "only guide, pca, raw work" in values["note"]
 
 
 @pytest.mark.parametrize("command", ["", "denoise", "simulate", "info"])

@@ -9,6 +9,7 @@ import torch
 from recorded import recorded
 
 from udvd_core.axes import Axis
+from udvd_core.blind import blind_guide
 from udvd_core.buffer import FrameBuffer
 from udvd_core.corrected import GuidedModel
 from udvd_core.correction import training, weights
@@ -21,6 +22,7 @@ from udvd_core.metrics import psnr
 from udvd_core.noise import NoiseModel
 from udvd_core.settings import ScanSpec, Training
 from udvd_core.simulate import simulate_blank, simulate_domains, simulate_hbn
+from udvd_core.split import Split
 
 POISSON = NoiseModel()
 
@@ -168,14 +170,11 @@ def test_frames_are_corrected_and_keep_their_sums():
 
 def test_pure_noise_does_not_return_through_the_guide_that_judges():
     """At held-out pixels the error of the blind guide has nothing in common with the noise there."""
-    from udvd_core.correction.corrector import _blind_guide
-    from udvd_core.split import Split
-
     counts, truth = recorded(simulate_blank, counts=2000, seed=4)
     numbers = numpy.arange(576)
     held, visible = Split(0, 0.1, (0, 1)).masks(numbers, (1, 256))
     noise = NoiseModel(1.2, 0.0, (0.09,))
-    guide = _blind_guide(counts, visible, numbers, (24, 24), noise)
+    guide, _ = blind_guide(counts, visible, numbers, (24, 24), noise)
     error, own = (guide.frames(numbers) - truth)[held], (counts - truth)[held]
     error, own = error / numpy.sqrt(truth[held]), own / numpy.sqrt(truth[held])
     spread = math.sqrt((error**2).mean() * (own**2).mean() / held.sum())

@@ -208,7 +208,7 @@ def test_missing_pixels_are_no_targets_and_give_finite_results(rng):
     assert not weight[:, 0, 7].any() and weight[3, 0, 11] == 0
     for _ in range(30):
         model.learn()
-    assert math.isfinite(model.loss) and math.isfinite(model.held_out)
+    assert math.isfinite(model._trainer.loss) and math.isfinite(model._trainer.held_out)
     assert numpy.isfinite(model.denoise(numpy.arange(spec.count))).all()
 
 

@@ -297,7 +297,9 @@ def test_swifts_launcher_is_not_taken_for_python(monkeypatch, tmp_path):
         child_module.find_python()
 
 
-NOISY = NO_TORCH + """
+NOISY = (
+    NO_TORCH
+    + """
 import os, sys, threading, time
 class Noisy:
     def find_spec(self, name, path=None, target=None):
@@ -315,6 +317,7 @@ def chatter():
         time.sleep(0.01)
 threading.Thread(target=chatter, daemon=True).start()
 """
+)
 
 
 def test_libraries_may_print(site, start, make_spec, drive, counts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import pathlib
 import typing
 
@@ -12,25 +13,18 @@ import numpy.typing
 
 from udvd_core.buffer import FrameBuffer
 from udvd_core.camera import Camera, measure_camera
+from udvd_core.candidates import candidates
 from udvd_core.commands.outcome import Outcome, Progress
 from udvd_core.errors import InputError
 from udvd_core.files import Scan, read_scan
 from udvd_core.hidden import choose_hidden
-from udvd_core.noise import NoiseModel
 from udvd_core.split import Split
-from udvd_core.trust import Bias, Candidate, Score, Whiteness, bias, compare, verdict, whiteness
+from udvd_core.trust import Bias, Score, Whiteness, bias, compare, verdict, whiteness
 from udvd_core.trust.findings import in_words
 
 Array = numpy.typing.NDArray[numpy.float64]
 Bool = numpy.typing.NDArray[numpy.bool_]
-Factory = typing.Callable[[tuple[int, ...], NoiseModel], Candidate]
 
-MODELS: dict[str, Factory] = {}
-"""Models that are scored beside the mean spectrum, smoothing and PCA.
-
-Name to a callable that takes the scan shape and the noise of the spectra and returns the model: ``(data (n, E),
-visible (n, E)) -> estimate (n, E)``, counts, hidden pixels 0 in data. Imports of torch belong inside.
-"""
 BLOCK_BYTES = 64 << 20
 WHOLE = 0.997  # share of a channel's rows that must count right for the channel to be checked
 SHOWN = 20  # regions in the machine-readable line
@@ -53,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``udvd assess``."""
     parser.add_argument("raw", metavar="RAW", help="raw scan: .npy .npz .nhdf .h5 .ndata .hspy .zspy .dm3 .dm4")
     parser.add_argument("denoised", metavar="DENOISED", nargs="?", help="the same scan denoised, spectra or frames")
+    parser.add_argument(
+        "--udvd",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="score the paper's network too, after so much learning",
+    )
     parser.add_argument("--energy", metavar="OFFSET:STEP", help="energy axis in eV, for files without one")
 
 
@@ -67,11 +68,11 @@ def run(args: argparse.Namespace) -> Outcome:
             " want the same positions and channels, with or without q"
         )
     with Progress(f"assessing {path.name}") as progress:
-        result = assess(raw, denoised, progress)
+        result = assess(raw, denoised, progress, args.udvd)
     return Outcome(_text(result), _values(result))
 
 
-def assess(raw: Scan, denoised: Scan | None, progress: Progress) -> Assessed:
+def assess(raw: Scan, denoised: Scan | None, progress: Progress, udvd_s: float = 0.0) -> Assessed:
     """Measure the camera, compare models on held-out counts, and check a denoised scan if there is one.
 
     Frames are summed over q; channels in which pixels do not count right are left out.
@@ -83,10 +84,13 @@ def assess(raw: Scan, denoised: Scan | None, progress: Progress) -> Assessed:
         raise InputError("no channel of the scan counts right in all its rows; is the detector illuminated?")
     guard = choose_hidden(camera.summed, frame_shape=(1, raw.energy.size)).radius[1]
     split = Split.guarded(0, (0, max(1, guard)))
+    models = candidates(raw.scan_shape, camera.summed, udvd_s)
+    if importlib.util.find_spec("torch") is None:
+        models = {"guide": models["guide"]}
     scores = compare(
         numpy.where(usable, spectra, numpy.nan),
         raw.scan_shape,
-        {name: factory(raw.scan_shape, camera.summed) for name, factory in MODELS.items()},
+        models,
         split,
         camera.summed,
         lambda share, note: progress.update(0.1 + 0.8 * share, note),

@@ -8,9 +8,9 @@ import typing
 
 import numpy
 import numpy.typing
-import scipy.ndimage
 import torch
 
+from udvd_core.blind import blind_guide
 from udvd_core.correction.blocks import Frames, Piece, pieces
 from udvd_core.correction.gate import CLOSED, Gate, judge
 from udvd_core.correction.inputs import left_over, residual
@@ -31,8 +31,6 @@ BATCH_PIXELS = 1 << 13
 CUDA_PIXELS = 1 << 21
 STIFFNESS = 0.3
 """Relative change of the last layer's weights that a scan may ask for, one standard deviation."""
-NEAR = 9
-"""Channels around a held-out pixel that first stand in for it."""
 
 
 class Corrector:
@@ -77,7 +75,7 @@ class Corrector:
         counts = read(numbers)
         held &= numpy.isfinite(counts)
         tuning = numpy.random.default_rng([split.seed, 1]).random(held.shape) < 0.5
-        guide = _blind_guide(counts, visible, numbers, self._shape, noise)
+        guide, _ = blind_guide(counts, visible, numbers, self._shape, noise)
         where = numpy.searchsorted(numbers, numpy.arange(numbers[-1] + 1))
         seen = numpy.where(visible, counts, numpy.float32(numpy.nan))
         estimate, sigma = guide.frames(numbers), guide.sigma(numbers)
@@ -160,21 +158,3 @@ class Corrector:
             part = slice(start, start + step)
             own, around = (torch.from_numpy(x[part]).to(self._device) for x in (piece.own, piece.around))
             yield part, own, around
-
-
-def _blind_guide(counts: Array, visible: Bool, numbers: Index, scan_shape: tuple[int, ...], noise: NoiseModel) -> Guide:
-    """Guide fitted without some pixels: what is near along E stands in for them first, then a first guide."""
-    seen = numpy.where(visible, numpy.nan_to_num(counts, nan=0.0, posinf=0.0, neginf=0.0), numpy.float32(0.0))
-    near = [
-        scipy.ndimage.uniform_filter1d(x, NEAR, axis=-1, mode="nearest") for x in (seen, visible.astype(numpy.float32))
-    ]
-    filled = numpy.where(visible, counts, near[0] / numpy.maximum(near[1], 1 / NEAR))
-    where = numpy.searchsorted(numbers, numpy.arange(numbers[-1] + 1))
-    for last in (False, True):
-        guide = Guide(lambda wanted: filled[where[wanted]], scan_shape, counts.shape[1:])  # noqa: B023
-        guide.start(numbers, noise)
-        while last and not guide.settled:
-            guide.step()
-        if not last:
-            filled = numpy.where(visible, counts, guide.frames(numbers))
-    return guide
