@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``udvd pretrain``; the defaults are those of the shipped weights."""
     parser.add_argument("--output", metavar="FILE", required=True, help="weights: .safetensors; a card is put beside")
     parser.add_argument("--scans", type=int, default=600, metavar="N", help="simulated scans (default: 600)")
-    parser.add_argument("--steps", type=int, default=16000, metavar="N", help="steps of training (default: 16000)")
+    parser.add_argument("--steps", type=int, default=20000, metavar="N", help="steps of training (default: 20000)")
     parser.add_argument("--seed", type=int, default=7, help="seed of scans, weights and batches (default: 7)")
 
 

@@ -63,12 +63,15 @@ def refine(scaled: Scaled, loadings: Array, noise: NoiseModel, rounds: int) -> F
     Notes
     -----
     Each half step is a regression on the other, denoised, factor; its noise is then known exactly and
-    `udvd_core.lowrank.shrink.smooth` removes it. Cost per round: ``4 x frames x pixels x r``.
+    `udvd_core.lowrank.shrink.smooth` removes it. What a frame's own noise put into the spectra would come back
+    in its loadings, and does harm where pixels are many and frames few; it is taken off. Cost per round:
+    ``4 x frames x pixels x r``.
     """
     for _ in range(rounds):
         maps, _ = smooth_maps(loadings, scaled.place)
-        basis, spectra = _spectra(scaled, maps, noise)
-        loadings = scaled.project(basis)
+        orthonormal, _ = numpy.linalg.qr(maps)
+        basis, spectra, own = _spectra(scaled, orthonormal, noise)
+        loadings = scaled.project(basis) - orthonormal @ own
     _, _, turn = numpy.linalg.svd(loadings - loadings.mean(0), full_matrices=False)
     basis, spectra, loadings = turn @ basis, turn @ spectra, loadings @ turn.T
     maps, answer = smooth_maps(loadings, scaled.place)
@@ -86,24 +89,36 @@ def smooth_maps(loadings: Array, place: Place) -> tuple[Array, Array]:
     return result, answer
 
 
-def _spectra(scaled: Scaled, maps: Array, noise: NoiseModel) -> tuple[Array, Array]:
-    """Basis that gives raw loadings of unit noise, and the spectra that go with them, both (r, pixels)."""
+def _spectra(scaled: Scaled, maps: Array, noise: NoiseModel) -> tuple[Array, Array, Array]:
+    """Spectra of orthonormal maps (known, r).
+
+    Returns the basis that gives raw loadings of unit noise and the spectra that go with them, both (r, pixels),
+    and how much of its own noise each frame finds in its raw loadings, per value of its maps, (maps, r).
+    """
     shape = scaled.frame_shape
-    orthonormal, _ = numpy.linalg.qr(maps)
-    spectra = scaled.regress(orthonormal)
+    spectra = scaled.regress(maps)
     turn, _, _ = numpy.linalg.svd(spectra, full_matrices=False)
-    spectra = turn.T @ spectra
+    spectra, answer = turn.T @ spectra, numpy.empty(len(spectra))
     for k, values in enumerate(spectra):
         if shape[0] == 1:
-            spectra[k] = smooth(values, SPECTRUM_SIZES, noise.correlation).estimate
+            shrunk = smooth(values, SPECTRUM_SIZES, noise.correlation)
         else:
-            spectra[k] = smooth(values.reshape(shape), FRAME_SIZES, noise.correlation).estimate.reshape(-1)
-    q, triangle = numpy.linalg.qr(spectra.T)
-    kept = numpy.abs(numpy.diag(triangle)) > 1e-9 * max(float(numpy.abs(triangle).max()), 1e-30)
-    directions = q.T[kept] if kept.any() else q.T[:1]
+            shrunk = smooth(values.reshape(shape), FRAME_SIZES, noise.correlation)
+        spectra[k], answer[k] = shrunk.estimate.reshape(-1), min(max(shrunk.divergence, 0.0), 1.0)
+    directions, into = _orthonormal(spectra)
     covariance = directions @ correlated(directions, shape, noise).T
     lower = numpy.linalg.cholesky(0.5 * (covariance + covariance.T))
-    return numpy.linalg.solve(lower, directions), lower.T @ directions
+    own = scaled.scale.size * (turn * answer) @ numpy.linalg.solve(lower, into).T
+    return numpy.linalg.solve(lower, directions), lower.T @ directions, own
+
+
+def _orthonormal(rows: Array) -> tuple[Array, Array]:
+    """Orthonormal rows that span those of (r, pixels), and the matrix that makes them; at least one."""
+    left, singular, right = numpy.linalg.svd(rows, full_matrices=False)
+    kept = singular > max(1e-9 * singular[0], 1e-30)
+    if not kept.any():
+        return right[:1], numpy.zeros((1, len(rows)))
+    return right[kept], (left[:, kept] / singular[kept]).T
 
 
 def correlated(rows: Array, shape: tuple[int, ...], noise: NoiseModel) -> Array:
