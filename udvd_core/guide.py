@@ -17,6 +17,7 @@ from udvd_core.noise import NoiseModel
 Array = numpy.typing.NDArray[numpy.float64]
 Singles = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
+Bool = numpy.typing.NDArray[numpy.bool_]
 
 BAND = 32
 """Rows of positions that a map is smoothed over when frames are added; the fit smooths all."""
@@ -86,6 +87,21 @@ class Guide:
         """Noise of one recorded frame, standard deviation in counts, shape (n, q, E); frames that `frames` knows."""
         rows = numpy.sqrt(self._intensity[numbers])[:, None].astype(numpy.float32) * self._begun().scaled.scale
         return typing.cast(Singles, rows.reshape(-1, *self.frame_shape))
+
+    def regressed(self, numbers: Index, counts: Singles, visible: Bool) -> Singles:
+        """Frames as visible pixels alone predict them, starting from the guide; shapes (n, q, E), counts.
+
+        Each frame is regressed on the spectra, with its denoised loadings as a prior of unit variance.
+        """
+        factors, n = self._begun().factors, numbers.size
+        start, scale = self.frames(numbers), self.sigma(numbers)
+        spectra = factors.spectra.astype(numpy.float32)
+        shown = visible.reshape(n, -1).astype(numpy.float32)
+        rest = ((counts - start) / scale).reshape(n, -1) * shown
+        products = (spectra[:, None] * spectra).reshape(-1, spectra.shape[1])
+        normal = (shown @ products.T).reshape(n, len(spectra), -1) + numpy.eye(len(spectra), dtype=numpy.float32)
+        change = numpy.linalg.solve(normal, (rest @ spectra.T)[..., None])[..., 0]
+        return start + (change @ spectra).reshape(start.shape) * scale
 
     def _begun(self) -> LowRankFit:
         if self._fit is None:
