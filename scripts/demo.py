@@ -1,7 +1,8 @@
 """The main job in a real, headless Nion Swift: a scan of a simulated camera is denoised and mapped live.
 
-Ends with one JSON line of what was measured. The picture ``demo.png`` and the Swift project are
-left in the output folder; Swift opens the project.
+Ends with one JSON line of what was measured. The picture ``demo.png``, the raw scan, the same denoised
+afterwards by ``udvd denoise`` for comparison, and the Swift project are left in the output folder;
+Swift opens the project.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import logging
 import os
 import pathlib
+import subprocess
 import sys
 import time
 import typing
@@ -36,6 +38,8 @@ CORE_LOSS = (
 )
 PLUG_IN = "nionswift_plugin.udvd_live"
 ENGINE_S = 60.0
+OFFLINE_S = 600.0
+MOST_LOOKS = 32
 
 
 def parse_arguments(arguments: typing.Sequence[str] | None = None) -> argparse.Namespace:
@@ -91,15 +95,17 @@ def run(options: argparse.Namespace) -> dict[str, typing.Any]:
 
     source, maps = prepare(options)
     size = options.size or source.scan_shape
+    watch = Watch(_truth(source, size))
     timeout = 120 + 3 * size[0] * (size[1] + 2) * options.dwell / 1000
     skipped = (PLUG_IN,) if options.without_plugin else ()
+    denoised: Array | None = None
     with headless.HeadlessSwift(options.out / "swift", skip_plug_ins=skipped) as swift:
         from nionswift_plugin.udvd_simulator import acquire
 
         companion = None if options.without_plugin else _companion(swift)
         begin, before = time.monotonic(), len(swift.data_items)
         acquisition = acquire.acquire_spectrum_image(swift, size, options.dwell, frames=options.frames)
-        swift.pump_until(lambda: acquisition.is_done, timeout)
+        swift.pump_until(lambda: watch.look(companion) or acquisition.is_done, timeout)
         ended = time.monotonic()
         item = acquisition.wait(timeout)
         raw = numpy.array(item.data[:])
@@ -113,12 +119,66 @@ def run(options: argparse.Namespace) -> dict[str, typing.Any]:
             "project": str(swift.project_path),
         }
         if companion is not None and acquisition.error is None:
-            swift.pump_until(lambda: companion.current is not None and companion.current.timeline.done, timeout)
+            swift.pump_until(lambda: watch.look(companion) or _done(companion), timeout)
             swift.pump(0.5)
             result |= _live_figures(companion.current, begin, ended)
             result["items_created"] = len([item for item in swift.data_items[before:] if "udvd" in item.metadata])
-            result |= _quality(options, source, maps, raw, companion.current)
+            denoised = numpy.array(companion.current.items[0].data[:])
+    if denoised is not None:
+        result |= _quality(options, source.energy, maps, raw, denoised, watch)
     return result
+
+
+class Watch:
+    """PSNR of what is shown of the rows seen so far, measured while the scan runs, at most `MOST_LOOKS` times.
+
+    Parameters
+    ----------
+    truth : array, shape (y, x, E), or None
+        Expected counts; None measures nothing.
+    """
+
+    def __init__(self, truth: Array | None) -> None:
+        self.truth = truth
+        self.psnr: list[tuple[int, float]] = []
+        """Rows seen, and the PSNR of the denoised spectra of these rows, dB."""
+        self._next = 1
+
+    def look(self, companion: typing.Any) -> None:
+        """Measure as soon as more whole rows are shown."""
+        job = companion.current if companion is not None else None
+        if self.truth is None or job is None or job.status is None or not job.items:
+            return
+        rows = job.status.denoised // self.truth.shape[1]
+        if rows >= self._next:
+            shown = job.items[0].data[:rows]
+            if shown[-1].any():  # else Swift has not taken over the newest block yet
+                self.psnr.append((rows, round(psnr(shown, self.truth[:rows]), 2)))
+                self._next = min(rows + max(1, len(self.truth) // MOST_LOOKS), max(rows + 1, len(self.truth)))
+
+
+def _truth(source: typing.Any, size: tuple[int, int]) -> Array | None:
+    """Expected spectra (y, x, E) of a simulated scan of this size; None where they are not known."""
+    truth: Array | None = source.recording.truth() if hasattr(source, "recording") else None
+    return truth if truth is not None and truth.shape[:2] == tuple(size) else None
+
+
+def _done(companion: typing.Any) -> bool:
+    return companion.current is not None and companion.current.timeline.done is not None
+
+
+def _offline(options: argparse.Namespace, raw: Array, energy: Axis) -> Array | None:
+    """The scan saved and denoised by ``udvd denoise``, shape (y, x, E); None where that fails."""
+    saved, target = options.out / "scan.npz", options.out / "offline.npy"
+    numpy.savez(saved, data=raw, energy_eV=energy.values())
+    command = [sys.executable, "-m", "udvd_core", "denoise", str(saved), "--output", str(target)]
+    try:
+        subprocess.run(command, capture_output=True, text=True, timeout=OFFLINE_S, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        logging.warning("no comparison with udvd denoise: %s %s", error, error.stderr)
+        return None
+    offline: Array = numpy.load(target)
+    return offline
 
 
 def _companion(swift: typing.Any) -> typing.Any:
@@ -143,40 +203,47 @@ def _live_figures(job: typing.Any, begin: float, ended: float) -> dict[str, typi
         "lag_at_scan_end_frames": timeline.received_at_end - timeline.denoised_at_end,
         "scan_end_to_final_s": round(timeline.done - ended, 2),
         "steps": job.finished.step if job.finished else None,
+        "model": job.status.model if job.status else None,
+        "learned": job.status.learned if job.status else None,
         "device": job.status.device if job.status else None,
         "note": job.note,
     }
 
 
 def _quality(
-    options: argparse.Namespace, source: typing.Any, maps: list[MapWindow], raw: Array, job: typing.Any
+    options: argparse.Namespace, energy: Axis, maps: list[MapWindow], raw: Array, denoised: Array, watch: Watch
 ) -> dict[str, typing.Any]:
-    """PSNR against the truth, where it is known, and the picture."""
-    denoised = numpy.array(job.items[0].data[:])
-    if raw.ndim == 4:
-        raw = raw.sum(2)
+    """PSNR against the truth, where it is known, live and of the whole scan afterwards, and the picture."""
+    frames, raw = raw, raw.sum(2) if raw.ndim == 4 else raw
     spectra = {"raw": raw, "denoised": denoised}
-    truth = source.recording.truth() if hasattr(source, "recording") else None
-    if truth is not None and truth.shape == raw.shape:
-        spectra["truth"] = truth
-    images = {name: _maps(values, source.energy, maps) for name, values in spectra.items()}
-    picture = options.out / "demo.png"
-    figures: dict[str, typing.Any] = {"picture": str(picture), "psnr_db": None}
+    figures: dict[str, typing.Any] = {"picture": str(options.out / "demo.png"), "psnr_db": None}
     name = pathlib.Path(options.file).name if options.file else "simulated h-BN"
-    title = f"{name}, {raw.shape[1]} x {raw.shape[0]}, {job.finished.step} steps"
-    if "truth" in spectra:
-        kinds = {"spectra": spectra} | {
-            window.name: {name: image[row] for name, image in images.items()} for row, window in enumerate(maps)
-        }
+    title = f"{name}, {raw.shape[1]} x {raw.shape[0]}"
+    curves: dict[str, list[tuple[int, float]]] = {}
+    if watch.truth is not None and watch.truth.shape == raw.shape:
+        spectra["truth"] = truth = watch.truth
+        begin = time.monotonic()
+        whole = {"raw": raw, "offline": _offline(options, frames, energy)}
+        figures["offline_s"] = round(time.monotonic() - begin, 1)
+        for kind, values in whole.items():
+            curves[kind] = (
+                [(n, psnr(values[:n], truth[:n])) for n in range(1, len(raw) + 1)] if values is not None else []
+            )
+        curves |= {"denoised": watch.psnr, "final": [(len(raw), psnr(denoised, truth))]}
+        figures["psnr_by_rows_db"] = watch.psnr
+    images = {name: _maps(values, energy, maps) for name, values in spectra.items()}
+    if curves:
+        last = {kind: round(curve[-1][1], 2) if curve else None for kind, curve in curves.items()}
         figures["psnr_db"] = {
-            kind: {name: round(psnr(values[name], values["truth"]), 2) for name in ("raw", "denoised")}
-            for kind, values in kinds.items()
+            "spectra": {"raw": last["raw"], "denoised": last["final"], "offline": last["offline"]}
+        } | {
+            window.name: {kind: round(psnr(images[kind][row], images["truth"][row]), 2) for kind in ("raw", "denoised")}
+            for row, window in enumerate(maps)
         }
-        found = figures["psnr_db"]["spectra"]
-        title += f", PSNR of spectra {found['raw']:.1f} dB raw, {found['denoised']:.1f} dB denoised"
+        title += f", PSNR of spectra {last['raw']:.1f} dB raw, {last['final']:.1f} dB denoised"
     from demo_figure import draw
 
-    draw(picture, source.energy, spectra, images, maps, title)
+    draw(options.out / "demo.png", energy, spectra, images, maps, title, curves)
     return figures
 
 

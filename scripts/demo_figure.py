@@ -1,4 +1,4 @@
-"""The picture of the demo: a spectrum and two maps, raw and denoised."""
+"""The picture of the demo: a spectrum, the quality against the rows seen, and two maps, raw and denoised."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def draw(
     maps: dict[str, Array],
     windows: typing.Sequence[MapWindow],
     title: str,
+    curves: dict[str, list[tuple[int, float]]],
 ) -> None:
     """Draw and save a PNG.
 
@@ -37,12 +38,18 @@ def draw(
         ``raw``, ``denoised`` and, where it is known, ``truth``; counts.
     maps : dict of array, shape (maps, y, x)
         The same keys; counts.
+    curves : dict of list of (int, float)
+        Rows and PSNR of the spectra in them, dB, for ``raw``, ``denoised`` (live), ``final`` and ``offline``;
+        empty where the truth is not known.
     """
     with pyplot.style.context("dark_background"):
         names = list(spectra)
         figure = pyplot.figure(figsize=(11, 4 + 2.6 * len(windows)), layout="constrained")
         top, bottom = figure.subfigures(2, 1, height_ratios=[1.2, 1.1 * len(windows)])
-        _spectrum(top.subplots(), energy, spectra, windows)
+        panels = top.subplots(1, 2, width_ratios=(2, 1)) if curves else [top.subplots()]
+        _spectrum(panels[0], energy, spectra, windows)
+        if curves:
+            _quality(panels[1], curves)
         grid = bottom.subplots(len(windows), len(names), squeeze=False)
         if maps["raw"].shape[1] > 2 * maps["raw"].shape[2]:  # a tall scan lies down
             maps = {name: image.swapaxes(1, 2) for name, image in maps.items()}
@@ -78,3 +85,20 @@ def _spectrum(axes: typing.Any, energy: Axis, spectra: dict[str, Array], windows
     axes.set_xlabel("energy loss (eV)")
     axes.set_ylabel(f"counts at ({y}, {x})")
     axes.legend(frameon=False, loc="upper right")
+
+
+def _quality(axes: typing.Any, curves: dict[str, list[tuple[int, float]]]) -> None:
+    """PSNR against the rows seen."""
+    styles: dict[str, dict[str, typing.Any]] = {
+        "raw": {"color": RAW, "linewidth": 0.8, "label": "raw"},
+        "denoised": {"color": DENOISED, "linewidth": 1.2, "marker": ".", "label": "denoised, when first shown"},
+        "offline": {"color": TRUTH, "linewidth": 1.0, "linestyle": ":", "label": "udvd denoise, whole scan"},
+        "final": {"color": DENOISED, "linestyle": "", "marker": "*", "markersize": 11, "label": "final"},
+    }
+    for name, style in styles.items():
+        if curves[name]:
+            axes.plot(*zip(*curves[name], strict=True), **style)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("rows seen")
+    axes.set_ylabel("PSNR of their spectra (dB)")
+    axes.legend(frameon=False, fontsize=8)

@@ -43,6 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("udvd_core.components", "udvd_core.guided", "udvd_core.udvd"),
     ("udvd_core.corrected",),
+    ("udvd_core.models",),
     ("udvd_core.session",),
     ("udvd_core.candidates",),
     ("udvd_core.engine",),

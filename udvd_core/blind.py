@@ -19,10 +19,8 @@ Index = numpy.typing.NDArray[numpy.int64]
 ROUNDS = 2
 
 
-def blind_guide(
-    counts: Array, visible: Bool, numbers: Index, scan_shape: tuple[int, ...], noise: NoiseModel
-) -> tuple[Guide, Array]:
-    """Fit a guide without some pixels.
+class BlindFit:
+    """A guide that is fitted, step by step, without some pixels.
 
     Parameters
     ----------
@@ -37,12 +35,12 @@ def blind_guide(
     noise : NoiseModel
         Of the counts.
 
-    Returns
-    -------
+    Attributes
+    ----------
     guide : Guide
-        Settled.
+        The fit so far.
     filled : array, shape (n, q, E)
-        Counts with a first guide's estimate in place of the pixels that are not visible.
+        Counts with an estimate in place of the pixels that are not visible.
 
     Notes
     -----
@@ -50,17 +48,42 @@ def blind_guide(
     pixels alone predicts there. To put the guide's own estimate there would take hundreds of rounds where
     the zero-loss peak is hidden, which alone tells much of a spectrum.
     """
-    visible = visible & numpy.isfinite(counts)
-    estimate = _around(counts, visible, numbers, scan_shape)
-    for _ in range(ROUNDS):
-        filled: Array = numpy.where(visible, counts, estimate)
-        guide = _fitted(filled, numbers, scan_shape, noise)
-        estimate = guide.regressed(numbers, filled, visible)
-    filled = numpy.where(visible, counts, estimate)
-    guide = _fitted(filled, numbers, scan_shape, noise)
-    while not guide.settled:
-        guide.step()
-    return guide, filled
+
+    def __init__(
+        self, counts: Array, visible: Bool, numbers: Index, scan_shape: tuple[int, ...], noise: NoiseModel
+    ) -> None:
+        self._counts, self._visible, self._numbers = counts, visible & numpy.isfinite(counts), numbers
+        self._shape, self._noise = scan_shape, noise
+        self._rounds = 0
+        self._fill(_around(counts, self._visible, numbers, scan_shape))
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to fit."""
+        return self._rounds == ROUNDS and self.guide.settled
+
+    def step(self) -> None:
+        """Fill hidden pixels better, or find one more component."""
+        if self._rounds < ROUNDS:
+            self._rounds += 1
+            self._fill(self.guide.regressed(self._numbers, self.filled, self._visible))
+        else:
+            self.guide.step()
+
+    def _fill(self, estimate: Array) -> None:
+        """Begin a fit with `estimate` in place of hidden pixels."""
+        self.filled: Array = numpy.where(self._visible, self._counts, estimate)
+        filled, where = self.filled, numpy.searchsorted(self._numbers, numpy.arange(self._numbers[-1] + 1))
+        self.guide = Guide(lambda wanted: filled[where[wanted]], self._shape, (filled.shape[1], filled.shape[2]))
+        self.guide.start(self._numbers, self._noise)
+
+
+def blind_guide(counts: Array, visible: Bool, numbers: Index, scan_shape: tuple[int, ...], noise: NoiseModel) -> Guide:
+    """Settled guide that was fitted without some pixels; parameters as for `BlindFit`."""
+    fit = BlindFit(counts, visible, numbers, scan_shape, noise)
+    while not fit.settled:
+        fit.step()
+    return fit.guide
 
 
 def _around(counts: Array, visible: Bool, numbers: Index, scan_shape: tuple[int, ...]) -> Array:
@@ -78,11 +101,3 @@ def _around(counts: Array, visible: Bool, numbers: Index, scan_shape: tuple[int,
     some = times > 0.5 / 3 ** len(place.shape)
     grid: Array = numpy.where(some, sums / numpy.where(some, times, 1), mean).astype(numpy.float32)
     return grid.reshape(-1, *counts.shape[1:])[place.numbers]
-
-
-def _fitted(frames: Array, numbers: Index, scan_shape: tuple[int, ...], noise: NoiseModel) -> Guide:
-    """Guide of some frames, its components beyond the edge of noise only."""
-    where = numpy.searchsorted(numbers, numpy.arange(numbers[-1] + 1))
-    guide = Guide(lambda wanted: frames[where[wanted]], scan_shape, (frames.shape[1], frames.shape[2]))
-    guide.start(numbers, noise)
-    return guide

@@ -37,7 +37,7 @@ def candidates(scan_shape: tuple[int, ...], noise: NoiseModel, udvd_s: float = 0
 
     def guide(data: Counts, visible: Bool) -> Array:
         counts, shown, numbers = _frames(data, visible)
-        fitted, _ = blind_guide(counts, shown, numbers, scan_shape, noise)
+        fitted = blind_guide(counts, shown, numbers, scan_shape, noise)
         return fitted.frames(numbers)[:, 0].astype(numpy.float64)
 
     def guided(data: Counts, visible: Bool) -> Array:
@@ -64,7 +64,7 @@ def _corrected(data: Counts, visible: Bool, scan_shape: tuple[int, ...], noise: 
     from udvd_core.correction.corrector import Corrector
 
     counts, shown, numbers = _frames(data, visible)
-    fitted, _ = blind_guide(counts, shown, numbers, scan_shape, noise)
+    fitted = blind_guide(counts, shown, numbers, scan_shape, noise)
     corrector = Corrector(weights.load()[0], scan_shape, (1, data.shape[1]), torch.device("cpu"))
     reach = max([lag for lag, value in enumerate(noise.correlation, 1) if value], default=0)
     corrector.judge(lambda n: counts[n], numbers, noise, Split.guarded(SEED, (0, reach)))

@@ -56,7 +56,7 @@ class PcaModel:
         self._estimate[known] = estimate.reshape(known.size, *self._buffer.frame_shape)
         self._fitted, self.steps = known.size, self.steps + 1
 
-    def denoise(self, numbers: Index) -> Array:
+    def denoise(self, numbers: Index, quick: bool = False) -> Array:
         """Frames as the components tell, shape (n, q, E), counts; never below 0, unless corrected input was."""
         if not self.settled:
             self.learn()

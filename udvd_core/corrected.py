@@ -23,6 +23,7 @@ Index = numpy.typing.NDArray[numpy.int64]
 
 GROWTH = 1.5
 """The correction is judged anew when there are this much more frames."""
+ENDED = object()
 FEWEST = 48
 """Frames below which nothing is judged and the guide stands."""
 
@@ -56,6 +57,7 @@ class GuidedModel(GuideModel):
         self._device = choose_device(training.device)
         self._seed, self._hidden = training.seed, training.hidden
         self._correctors: list[Corrector] = []
+        self._judging: typing.Iterator[None] | None = None
         try:
             source = weights.SHIPPED if training.weights is None else pathlib.Path(training.weights)
             network, self._hash = weights.load(source)
@@ -88,18 +90,30 @@ class GuidedModel(GuideModel):
         return f"{told}, {share:.0%} of the correction passes" if share else f"{told}, no correction passes"
 
     def learn(self) -> None:
-        """A step of the guide; when it has settled, tune and judge the correction."""
-        if not super().settled or self.camera is None:
+        """A step of the guide, or of the judgement of its correction where the guide is not much behind."""
+        received = self._received()
+        behind = received > 1.25 * self.guide.fitted or received == self._buffer.received.size
+        if not super().settled and (behind or not self.guide.settled):
+            super().learn()
+            return
+        if self._judging is None:
+            self._judging = self._next_judgement()
+        if self._judging is None:
             super().learn()
             return
         self.steps += 1
+        if next(self._judging, ENDED) is ENDED:
+            self._judging = None
+
+    def _next_judgement(self) -> typing.Iterator[None] | None:
+        """Steps of the judgement that is due."""
         known = numpy.flatnonzero(self._buffer.received)
-        for one, (read, noise) in zip(self._correctors, self._sources(), strict=True):
-            if self._due(one):
-                rows = self._hidden or self.camera.hidden.radius
-                guard = rows if one.frame_shape[0] > 1 else (0, rows[1])
-                one.judge(read, known, noise, Split.guarded(self._seed, guard))
-                return
+        for one, (read, noise) in zip(self._correctors, self._sources(), strict=False):
+            if self._due(one) and self.camera is not None:
+                radius = self._hidden or self.camera.hidden.radius
+                guard = radius if one.frame_shape[0] > 1 else (0, radius[1])
+                return one.judging(read, known, noise, Split.guarded(self._seed, guard))
+        return None
 
     def provenance(self) -> dict[str, typing.Any]:
         """Facts of the guide; hash of the weights and how much of the correction passed."""
@@ -119,9 +133,11 @@ class GuidedModel(GuideModel):
         whole = known == self._buffer.received.size
         return known >= FEWEST and (known > GROWTH * one.judged or (whole and known > one.judged))
 
-    def _estimate(self, guide: Guide, numbers: Index) -> Array:
-        """Corrected frames, shape (n, q, E)."""
+    def _estimate(self, guide: Guide, numbers: Index, quick: bool) -> Array:
+        """Corrected frames, shape (n, q, E); a quick look is the guide alone, the network wants the rows around too."""
+        if quick:
+            return super()._estimate(guide, numbers, quick)
         for one, corrector, (read, noise) in zip(self._guides(), self._correctors, self._sources(), strict=False):
             if one is guide:
                 return corrector.correct(read, guide, numbers, numpy.flatnonzero(self._buffer.received), noise)
-        return super()._estimate(guide, numbers)
+        return super()._estimate(guide, numbers, quick)

@@ -19,7 +19,7 @@ Singles = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
 Bool = numpy.typing.NDArray[numpy.bool_]
 
-BAND = 32
+BAND = 16
 """Rows of positions that a map is smoothed over when frames are added; the fit smooths all."""
 
 

@@ -67,13 +67,13 @@ class GuideModel:
         elif self.guide.fitted < self._received():
             self._start()
 
-    def denoise(self, numbers: Index) -> Array:
+    def denoise(self, numbers: Index, quick: bool = False) -> Array:
         """Denoised frames, shape (n, q, E), counts; never below 0, unless corrected input was."""
         if not self.guide.fitted:
             self._start()
-        counts = self._estimate(self.guide, numbers)
+        counts = self._estimate(self.guide, numbers, quick)
         if self._sums is not None:
-            wanted, got = self._estimate(self._sums, numbers), counts.sum(1, keepdims=True)
+            wanted, got = self._estimate(self._sums, numbers, quick), counts.sum(1, keepdims=True)
             numpy.multiply(counts, wanted / numpy.where(got > 0, got, 1), out=counts, where=(got > 0) & (wanted > 0))
         return numpy.maximum(counts, self._buffer.floor, out=counts)
 
@@ -95,7 +95,7 @@ class GuideModel:
             }
         return facts
 
-    def _estimate(self, guide: Guide, numbers: Index) -> Array:
+    def _estimate(self, guide: Guide, numbers: Index, quick: bool) -> Array:
         """Frames (n, q, E) as a guide estimates them."""
         return guide.frames(numbers)
 

@@ -60,8 +60,8 @@ class Model(typing.Protocol):
         """One step of learning on the frames received so far."""
         ...
 
-    def denoise(self, numbers: Index) -> Array:
-        """Denoised frames of these numbers, shape (n, q, E), counts, never NaN."""
+    def denoise(self, numbers: Index, quick: bool = False) -> Array:
+        """Denoised frames of these numbers, shape (n, q, E), counts, never NaN; a `quick` look may be rougher."""
         ...
 
     def save(self, path: str) -> None:
@@ -87,7 +87,7 @@ class RawModel:
     def learn(self) -> None:
         """Nothing to learn."""
 
-    def denoise(self, numbers: Index) -> Array:
+    def denoise(self, numbers: Index, quick: bool = False) -> Array:
         """Return the recorded frames, shape (n, q, E); pixels that are not finite become 0."""
         return numpy.nan_to_num(self._buffer.frames(numbers), nan=0.0, posinf=0.0, neginf=0.0)
 

@@ -18,11 +18,9 @@ import numpy
 import numpy.typing
 
 from udvd_core.buffer import FrameBuffer
-from udvd_core.components import PcaModel
 from udvd_core.errors import InputError
 from udvd_core.framing import runs
-from udvd_core.guided import GuideModel
-from udvd_core.model import Model, RawModel
+from udvd_core.models import open_model
 from udvd_core.settings import ScanSpec
 
 Array = numpy.typing.NDArray[numpy.float32]
@@ -80,7 +78,7 @@ class Session:
         self._sums_rows = not spec.training.frames and q > 1
         shape = (1, channels) if self._sums_rows else (q, channels)
         self._buffer = FrameBuffer(spec.count, shape, spec.training.memory_bytes)
-        self.model = _model(spec, self._buffer, resume)
+        self.model = open_model(spec, self._buffer, resume)
         self._shown = numpy.full(spec.count, NEVER, numpy.int64)
         self._final = numpy.zeros(spec.count, bool)
         self._aim = self._deadline = math.inf
@@ -206,10 +204,10 @@ class Session:
                 self._closing = True
                 return self._last_batch()
             if math.isnan(self._rate) or (self._live and self._waiting(NEVER).size):  # the first tells the speed
-                return self._denoise(self._waiting(NEVER)[: self.model.batch], final=False)
+                return self._denoise(self._oldest(numpy.flatnonzero(self._buffer.received)), final=False)
         elif (fresh := self._waiting(NEVER)).size and self._has_time("fresh", FRESH_SHARE):
             self._live = True
-            return self._denoise_timed(fresh[: self.model.batch], "fresh")
+            return self._denoise_timed(fresh[: self.model.batch], "fresh", quick=True)
         elif self._refresh_due():
             self._refreshed = self._clock()
             return self._denoise_timed(self._oldest(numpy.flatnonzero(self._buffer.received)), "again")
@@ -254,19 +252,20 @@ class Session:
         """Whether this kind of work has not had its share of the time, or learning needs none."""
         return self.model.settled or self._spent[account] <= share * self._spent["all"]
 
-    def _denoise_timed(self, numbers: Index, account: str) -> list[Denoised]:
+    def _denoise_timed(self, numbers: Index, account: str, quick: bool = False) -> list[Denoised]:
         """Denoise some frames, to be sent again, and book the time."""
         begin = self._clock()
-        result = self._denoise(numbers, final=False)
+        result = self._denoise(numbers, final=False, quick=quick)
         self._spent[account] += self._clock() - begin
         return result
 
-    def _denoise(self, numbers: Index, final: bool) -> list[Denoised]:
-        """Denoise some frames and keep account of it."""
+    def _denoise(self, numbers: Index, final: bool, quick: bool = False) -> list[Denoised]:
+        """Denoise some frames and keep account of it; a quick look counts as outdated at once."""
         begin = self._clock()
-        data = self.model.denoise(numbers)
+        data = self.model.denoise(numbers, quick)
         rate = numbers.size / max(self._clock() - begin, 1e-6)
-        self._rate = rate if math.isnan(self._rate) else 0.7 * self._rate + 0.3 * rate
+        if not quick:
+            self._rate = rate if math.isnan(self._rate) else 0.7 * self._rate + 0.3 * rate
         self._shown[numbers] = self.model.steps
         self._final[numbers] |= final
         if not self.spec.training.frames:
@@ -276,26 +275,3 @@ class Session:
             result.append(Denoised(start, data[at : at + stop - start], final, self.model.steps))
             at += stop - start
         return result
-
-
-def _model(spec: ScanSpec, buffer: FrameBuffer, resume: str | None) -> Model:
-    """The model that the settings name; torch is imported only for a network, and the guide stands where it is not."""
-    if spec.training.model == "raw":
-        return RawModel(buffer)
-    if spec.training.model == "guide":
-        return GuideModel(spec, buffer)
-    if spec.training.model == "pca":
-        return PcaModel(buffer)
-    if spec.training.model == "guided":
-        try:
-            from udvd_core.corrected import GuidedModel
-        except ImportError as error:
-            guide = GuideModel(spec, buffer)
-            guide.note = (
-                f"the guide alone: {error.name or 'torch'} is not installed, pip install 'nionswift-udvd[engine]'"
-            )
-            return guide
-        return GuidedModel(spec, buffer)
-    from udvd_core.udvd import UdvdModel
-
-    return UdvdModel(spec, buffer, resume)

@@ -98,7 +98,7 @@ class UdvdModel:
         if self._trainer.steps % JUDGE_EVERY == 0 or self._trainer.steps in JUDGE_EARLY:
             self._trainer.judge(*self._judged(known))
 
-    def denoise(self, numbers: Index) -> Array:
+    def denoise(self, numbers: Index, quick: bool = False) -> Array:
         """Denoised frames, shape (n, q, E), counts, with the best weights so far.
 
         Never below 0, unless corrected input was: a clamp would then make a bias.

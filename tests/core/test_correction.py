@@ -174,7 +174,7 @@ def test_pure_noise_does_not_return_through_the_guide_that_judges():
     numbers = numpy.arange(576)
     held, visible = Split(0, 0.1, (0, 1)).masks(numbers, (1, 256))
     noise = NoiseModel(1.2, 0.0, (0.09,))
-    guide, _ = blind_guide(counts, visible, numbers, (24, 24), noise)
+    guide = blind_guide(counts, visible, numbers, (24, 24), noise)
     error, own = (guide.frames(numbers) - truth)[held], (counts - truth)[held]
     error, own = error / numpy.sqrt(truth[held]), own / numpy.sqrt(truth[held])
     spread = math.sqrt((error**2).mean() * (own**2).mean() / held.sum())

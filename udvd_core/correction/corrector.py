@@ -10,7 +10,7 @@ import numpy
 import numpy.typing
 import torch
 
-from udvd_core.blind import blind_guide
+from udvd_core.blind import BlindFit
 from udvd_core.correction.blocks import Frames, Piece, pieces
 from udvd_core.correction.gate import CLOSED, Gate, judge
 from udvd_core.correction.inputs import left_over, residual
@@ -64,34 +64,36 @@ class Corrector:
         self.judged = 0
         """Frames that were there at the last judgement."""
 
-    @torch.inference_mode()
     def judge(self, read: Read, known: Index, noise: NoiseModel, split: Split) -> None:
-        """Tune the last layer and set the gate, on a guide that never saw the held-out pixels.
+        """Tune the last layer and set the gate on held-out pixels; all steps of `judging` at once."""
+        for _ in self.judging(read, known, noise, split):
+            pass
 
-        Held-out pixels are of two halves: one tunes, the other judges.
+    def judging(self, read: Read, known: Index, noise: NoiseModel, split: Split) -> typing.Iterator[None]:
+        """Judge the correction on a guide that never saw the held-out pixels, in steps of limited length.
+
+        Held-out pixels are of two halves: one tunes the last layer, the other sets the gate.
+
+        Parameters
+        ----------
+        read : callable
+            Frames of some numbers, shape (n, q, E), counts; NaN is missing.
+        known : array of int
+            Frames that are there.
+        noise : NoiseModel
+            Of the frames.
+        split : Split
+            Held-out pixels; its guard along E is hidden from the network.
         """
         numbers = self._judged_rows(known, math.prod(self.frame_shape))
         held, visible = split.masks(numbers, self.frame_shape)
         counts = read(numbers)
-        held &= numpy.isfinite(counts)
-        tuning = numpy.random.default_rng([split.seed, 1]).random(held.shape) < 0.5
-        guide, _ = blind_guide(counts, visible, numbers, self._shape, noise)
-        where = numpy.searchsorted(numbers, numpy.arange(numbers[-1] + 1))
-        seen = numpy.where(visible, counts, numpy.float32(numpy.nan))
-        estimate, sigma = guide.frames(numbers), guide.sigma(numbers)
-        missing = residual(counts, estimate, sigma)
-        self._left = self._left_over(residual(seen, estimate, sigma), numbers, noise)
-
-        def block(wanted: Index) -> tuple[Array, Array, Array]:
-            at = where[wanted]
-            return seen[at], estimate[at], sigma[at]
-
-        self._network = copy.deepcopy(self._pretrained)
-        self._network.hidden = split.guard[1]
-        self._tune(numbers, block, noise, missing, held & tuning)
-        correction = self._correction(numbers, numbers, block, noise)
-        place = numpy.unravel_index(numbers % math.prod(self._grid), self._grid)
-        self.gate = judge(missing, correction, held & ~tuning, (place[0], place[1]), self._grid)
+        fit = BlindFit(counts, visible, numbers, self._shape, noise)
+        while not fit.settled:
+            yield
+            fit.step()
+        yield
+        self._pass(counts, held & numpy.isfinite(counts), visible, numbers, fit.guide, noise, split)
         self.judged = known.size
 
     @torch.inference_mode()
@@ -106,6 +108,29 @@ class Corrector:
         place = numpy.unravel_index(numbers % math.prod(self._grid), self._grid)
         share = self.gate.of((place[0], place[1]), self._grid, estimate.shape[2])
         return estimate + guide.sigma(numbers) * share * correction
+
+    @torch.inference_mode()
+    def _pass(
+        self, counts: Array, held: Bool, visible: Bool, numbers: Index, guide: Guide, noise: NoiseModel, split: Split
+    ) -> None:
+        """Tune the last layer and set the gate."""
+        estimate, sigma = guide.frames(numbers), guide.sigma(numbers)
+        seen = numpy.where(visible, counts, numpy.float32(numpy.nan))
+        missing = residual(counts, estimate, sigma)
+        self._left = self._left_over(residual(seen, estimate, sigma), numbers, noise)
+        where = numpy.searchsorted(numbers, numpy.arange(numbers[-1] + 1))
+
+        def frames(wanted: Index) -> tuple[Array, Array, Array]:
+            at = where[wanted]
+            return seen[at], estimate[at], sigma[at]
+
+        tuning = numpy.random.default_rng([split.seed, 1]).random(held.shape) < 0.5
+        self._network = copy.deepcopy(self._pretrained)
+        self._network.hidden = split.guard[1]
+        self._tune(numbers, frames, noise, missing, held & tuning)
+        correction = self._correction(numbers, numbers, frames, noise)
+        place = numpy.unravel_index(numbers % math.prod(self._grid), self._grid)
+        self.gate = judge(missing, correction, held & ~tuning, (place[0], place[1]), self._grid)
 
     def _left_over(self, z: Array, numbers: Index, noise: NoiseModel) -> Array:
         """What the guide leaves in whole rows of frames, shape (4, q, E)."""
