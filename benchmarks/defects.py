@@ -28,15 +28,12 @@ from udvd_core.simulate import Sample, simulate_blank, simulate_dopants
 Array = numpy.typing.NDArray[numpy.floating[typing.Any]]
 Facts = dict[str, typing.Any]
 
-WINDOWS = {
-    "fitted": MapWindow("Gd M", (1183.0, 1240.0), (1080.0, 1172.0)),
-    "plain": MapWindow("Gd M", (1183.0, 1240.0)),
-}
+SIGNAL = (1183.0, 1240.0)
+WINDOWS = {"fitted": MapWindow("Gd M", SIGNAL, (1080.0, 1172.0)), "plain": MapWindow("Gd M", SIGNAL)}
 CHANNELS, STRENGTHS, DOSES = 512, (0.02, 0.05), (5000.0, 20000.0, 80000.0)
 FALSE_RATE, THRESHOLD, SIGNIFICANCE = 1e-3, 4.0, 5.0
 FLOOR = 0.01  # of the raw map's noise: fluctuations below are none
-NEAR, FAR = 0.5, 0.05
-"""Under an atom: the probe sees more than this part of it. Beside all atoms: less than that."""
+NEAR, FAR = 0.5, 0.05  # parts of an atom that the probe sees: on it, beside all atoms
 
 
 def scan_of(sample: Sample, seed: int) -> Scan:
@@ -54,7 +51,7 @@ def pca(scan: Scan, window: slice = slice(None)) -> Array:
 
 def pca_window(scan: Scan) -> Array:
     """The same for the window of the map: brings out what few positions have."""
-    return pca(scan, scan.sample.energy.window(*WINDOWS["plain"].signal))
+    return pca(scan, scan.sample.energy.window(*SIGNAL))
 
 
 def guide(scan: Scan) -> Array:
@@ -82,23 +79,22 @@ def map_of(spectra: Array, energy: Axis, window: MapWindow) -> Array:
 
 
 def single_atom(dose: float, strength: float, size: tuple[int, int], seed: int) -> Sample:
-    """One atom, anywhere, on the same spectrum everywhere."""
+    """One atom, under a position of the probe, on the same spectrum everywhere."""
     sample = simulate_dopants(size, CHANNELS, counts=dose, q_rows=1, seed=seed)
     at = numpy.random.default_rng([seed, 5]).uniform(6, numpy.array(size) - 7)
     y, x = numpy.mgrid[: size[0], : size[1]]
-    sites = numpy.exp(-0.5 * ((y - at[0]) ** 2 + (x - at[1]) ** 2) / 0.7**2)
-    sites /= sites.max()  # the probe stands on the atom
+    sites = numpy.exp(-((y - at[0].round()) ** 2 + (x - at[1].round()) ** 2) / (2 * 0.7**2))
     weights = [numpy.full(size, part.weight.mean()) for part in sample.parts[:2]]
-    weights.append(strength * sites * sum(float(weight.mean()) for weight in weights))
+    weights.append(strength * sites * (weights[0] + weights[1]))
     parts = tuple(dataclasses.replace(p, weight=w) for p, w in zip(sample.parts, weights, strict=True))
     spectra = sum(part.weight[..., None] * part.spectrum for part in parts)
     return dataclasses.replace(sample, name="one atom", spectra=numpy.asarray(spectra), parts=parts)
 
 
-def seen(sample: Sample) -> Array:
-    """Share of an atom under the probe, shape (y, x); 1 at the strongest position."""
-    weight = next(part.weight for part in sample.parts if part.name == "Gd M")
-    return numpy.asarray(weight / weight.max())
+def seen(sample: Sample, strength: float) -> Array:
+    """Share of an atom under the probe, shape (y, x); 1 where it stands on one atom."""
+    weights = {part.name: part.weight for part in sample.parts}
+    return numpy.asarray(weights["Gd M"] / (strength * (weights["background"] + weights["Ce M"]).mean()))
 
 
 def roc(values: Array, atom: Array, none: Array) -> Facts:
@@ -113,14 +109,13 @@ def dopants(options: argparse.Namespace, dose: float, strength: float, window: M
     """ROC and bias of every method on scans of many dopants, positions of all seeds together."""
     make = {"counts": dose, "q_rows": 1, "strength": strength}
     scans = [scan_of(simulate_dopants(options.size, CHANNELS, seed=s, **make), s) for s in options.seeds]
-    share = numpy.stack([seen(scan.sample) for scan in scans])
+    share = numpy.stack([seen(scan.sample, strength) for scan in scans])
     truth = numpy.stack([map_of(scan.truth, scan.sample.energy, window) for scan in scans])
     peaks, result, sigma = share > NEAR, Facts(), numpy.nan
     for name in options.methods:
         maps = numpy.stack([map_of(METHODS[name](scan), scan.sample.energy, window) for scan in scans])
         error = maps - truth
-        if name == "raw":
-            sigma = float(error.std())
+        sigma = float(error.std()) if name == "raw" else sigma
         bias = error[peaks] / sigma
         kept = float(numpy.polyfit(truth[share > FAR], maps[share > FAR], 1)[0])
         facts = {"bias_mean": bias.mean(), "bias_worst": bias[numpy.argmax(abs(bias))], "slope": kept}
@@ -130,11 +125,10 @@ def dopants(options: argparse.Namespace, dose: float, strength: float, window: M
 
 
 def blanks(options: argparse.Namespace, dose: float, window: MapWindow) -> Facts:
-    """False positives per map, above 4 sigma of the map's own noise, where nothing is; noise in sigma of the raw map."""
+    """False positives per blank map above 4 sigma of its own noise; noise and highest value in sigma of raw."""
     axis, result, sigma = Axis(CHANNELS, 806.0, 1.0, "eV", "E"), Facts(), numpy.nan
-    scans = [
-        scan_of(simulate_blank(options.size, energy=axis, counts=dose, q_rows=1, seed=s), s) for s in options.seeds
-    ]
+    make = {"energy": axis, "counts": dose, "q_rows": 1}
+    scans = [scan_of(simulate_blank(options.size, seed=seed, **make), seed) for seed in options.seeds]
     for name in options.methods:
         maps = numpy.stack([map_of(METHODS[name](scan), axis, window) for scan in scans])
         maps -= maps.mean((1, 2), keepdims=True)
@@ -164,7 +158,7 @@ def alone(options: argparse.Namespace, strength: float, window: MapWindow) -> Fa
     for name in options.methods:
         kept, highest = [], []
         for scan in scans:
-            share, energy = seen(scan.sample), scan.sample.energy
+            share, energy = seen(scan.sample, strength), scan.sample.energy
             values, truth = map_of(METHODS[name](scan), energy, window), map_of(scan.truth, energy, window)
             at, around = numpy.unravel_index(int(share.argmax()), share.shape), share < 1e-3
             kept.append(100 * (values[at] - values[around].mean()) / (truth[at] - truth[around].mean()))
@@ -192,12 +186,12 @@ def main() -> None:
     options = parser.parse_args()
     with_threads(1)
     options.size, begin, window, result = tuple(options.size), time.perf_counter(), WINDOWS[options.map], Facts()
-    options.methods = ["raw", *(name for name in options.methods if name != "raw")]  # its noise is the unit
+    options.methods = ["raw", *(name for name in options.methods if name != "raw")]  # raw noise is the unit
     pairs = [(dose, strength) for strength in options.strengths for dose in options.doses]
     result["dopants"] = {f"{s:g} at {d:g}": dopants(options, d, s, window) for d, s in pairs}
     result["blank"] = {f"{dose:g}": blanks(options, dose, window) for dose in options.doses}
     result["alone"] = {f"{strength:g}": alone(options, strength, window) for strength in options.strengths}
-    facts = {"map": options.map, "size": options.size, "seeds": options.seeds}
+    facts: Facts = {"map": options.map, "size": options.size, "seeds": options.seeds}
     json.dump({**facts, "seconds": round(time.perf_counter() - begin), **result}, sys.stdout, indent=1)
 
 

@@ -28,8 +28,9 @@ from udvd_core.simulate.shapes import edge, peak
 Array = numpy.typing.NDArray[numpy.float64]
 Facts = dict[str, typing.Any]
 
-CURRENT, DWELLS, LIMIT = 10.0, (0.0625, 0.25, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0), 5.0
-"""pA; ms per position, from far below the paper's; per cent."""
+CURRENT, LIMIT = 10.0, 5.0
+DWELLS = (0.015625, 0.0625, 0.25, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Beam current, pA; errors within, per cent; dwell times, ms, from far below the paper's."""
 NAMES = ("pi*", "sigma*", "sigma2*")
 EXPONENTS = numpy.linspace(8.0, 0.0, 1601)
 

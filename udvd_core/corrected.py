@@ -67,7 +67,7 @@ class GuidedModel(GuideModel):
         except WeightsError as error:
             if training.weights is not None:
                 raise
-            self.note = f"the guide alone: {error}"
+            self.warning = f"the guide alone: {error}"
         self.batch = max(1, self.batch // 4)
 
     @property

@@ -10,6 +10,7 @@ import numpy.typing
 from udvd_core.buffer import FrameBuffer
 from udvd_core.camera import Camera, measure_camera
 from udvd_core.defects import fill
+from udvd_core.flicker import Flicker, measure_flicker
 from udvd_core.guide import Guide
 from udvd_core.lowrank.scaled import Read
 from udvd_core.noise import NoiseModel
@@ -35,7 +36,6 @@ class GuideModel:
     """
 
     name, device = "guide", "CPU"
-    note = ""
 
     def __init__(self, spec: ScanSpec, buffer: FrameBuffer) -> None:
         self._buffer = buffer
@@ -43,6 +43,8 @@ class GuideModel:
         self.guide = Guide(self._frames, spec.scan_shape, buffer.frame_shape)
         self._sums = Guide(self._summed, spec.scan_shape, (1, channels)) if q > 1 else None
         self.camera: Camera | None = None
+        self._shape, self._flicker = spec.scan_shape, Flicker()
+        self.warning = ""
         self.steps = 0
         self.neighbours: Index = numpy.arange(spec.count)[:, None]
         self.batch = max(1, min(4096, BATCH_PIXELS // (q * channels)))
@@ -51,6 +53,13 @@ class GuideModel:
     def settled(self) -> bool:
         """Whether all frames were fitted and no component is left to find."""
         return self.guide.fitted == self._received() and all(one.settled for one in self._guides())
+
+    @property
+    def note(self) -> str:
+        """Warnings, faulty pixels and flicker."""
+        defects = self.camera.defects if self.camera else None
+        masked = defects.summary if defects and not defects.usable.all() else ""
+        return "; ".join(told for told in (self.warning, masked, self._flicker.sentence) if told)
 
     @property
     def learned(self) -> str:
@@ -117,9 +126,21 @@ class GuideModel:
         known = numpy.flatnonzero(self._buffer.received)
         if self.camera is None or known.size > GROWTH * self.camera.frames or known.size == self._buffer.received.size:
             self.camera = measure_camera(self._buffer)
+            if known.size == self._buffer.received.size and len(self._shape) == 2:
+                self._flicker = measure_flicker(
+                    self._totals(), self._shape, self.camera.noise, self._buffer.frame_shape
+                )
         self.guide.start(known, self.camera.noise)
         if self._sums is not None:
             self._sums.start(known, self.camera.summed)
+
+    def _totals(self) -> numpy.typing.NDArray[numpy.float64]:
+        """Counts of every frame, shape of the scan."""
+        totals = numpy.empty(self._buffer.received.size)
+        for start in range(0, totals.size, self.batch):
+            numbers = numpy.arange(start, min(start + self.batch, totals.size))
+            totals[numbers] = numpy.nan_to_num(self._frames(numbers)).sum((1, 2), dtype=numpy.float64)
+        return totals.reshape(self._shape)
 
     def _frames(self, numbers: Index) -> Array:
         """Recorded frames, shape (n, q, E), faulty pixels filled from their neighbours."""

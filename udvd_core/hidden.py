@@ -66,7 +66,8 @@ class Hidden:
 def rates(frames: Array) -> Array:
     """Expected counts ``(n, q, E)`` of every frame: the mean frame, scaled to the frame's own total."""
     mean = frames.mean(0, dtype=numpy.float64)
-    total = frames.sum((1, 2), dtype=numpy.float64) / max(mean.sum(), 1e-300)
+    whole = float(mean.sum())
+    total = frames.sum((1, 2), dtype=numpy.float64) / whole if whole > 0 else numpy.ones(len(frames))
     return numpy.asarray(total[:, None, None] * mean, numpy.float32)
 
 

@@ -34,7 +34,7 @@ def open_model(spec: ScanSpec, buffer: FrameBuffer, resume: str | None) -> Model
             from udvd_core.corrected import GuidedModel
         except ImportError as error:
             guide = GuideModel(spec, buffer)
-            guide.note = (
+            guide.warning = (
                 f"the guide alone: {error.name or 'torch'} is not installed, pip install 'nionswift-udvd[engine]'"
             )
             return guide

@@ -19,9 +19,11 @@ import numpy.typing
 
 from udvd_core.buffer import FrameBuffer
 from udvd_core.errors import InputError
+from udvd_core.flat import load_flat
 from udvd_core.framing import runs
 from udvd_core.models import open_model
 from udvd_core.settings import ScanSpec
+from udvd_core.sparks import find_sparks
 
 Array = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
@@ -87,7 +89,8 @@ class Session:
         self._longest_step = 0.0
         self._refreshed = 0.0
         self._spent = {"all": 0.0, "fresh": 0.0, "again": 0.0}
-        self._bad_pixels = 0
+        self._bad_pixels = self._sparks = 0
+        self._flat = load_flat(spec.training.flat, spec.frame_shape) if spec.training.flat else None
 
     @property
     def finishing(self) -> bool:
@@ -125,8 +128,13 @@ class Session:
     @property
     def note(self) -> str:
         """What the user should know about the data, empty if nothing."""
-        bad = f"{self._bad_pixels} pixels were not finite and were left out" if self._bad_pixels else ""
-        return "; ".join(note for note in (bad, self.model.note) if note)
+        notes = [
+            f"{self._bad_pixels} pixels were not finite and were left out" if self._bad_pixels else "",
+            f"{self._sparks} single pixels far above all around were left out" if self._sparks else "",
+            self._flat.note if self._flat else "",
+            self.model.note,
+        ]
+        return "; ".join(note for note in notes if note)
 
     def push(self, start: int, frames: Array) -> int:
         """Take frames `start` and following, shape (n, q, E), counts; twice does no harm.
@@ -141,18 +149,37 @@ class Session:
         InputError
             When the shape is wrong or a frame lies beyond the scan.
         """
-        if self._sums_rows:
-            if frames.shape[1:] != self.spec.frame_shape:
-                raise InputError(f"frames have shape {frames.shape}; this scan wants (n, *{self.spec.frame_shape})")
-            frames = frames.sum(1, keepdims=True, dtype=numpy.float32)
-        before = self._buffer.received[start : start + len(frames)].copy()
-        new = self._buffer.put(start, frames)
+        if frames.ndim != 3 or frames.shape[1:] != self.spec.frame_shape:
+            raise InputError(f"frames have shape {frames.shape}; this scan wants (n, *{self.spec.frame_shape})")
+        before = self._buffer.received[max(start, 0) : start + len(frames)].copy()
+        if len(before) < len(frames):
+            return self._buffer.put(start, frames)  # which refuses them
         self._bad_pixels += int((~numpy.isfinite(frames[~before])).sum())
+        frames = self._clean(start, frames if self._flat is None else self._flat.correct(frames), before)
+        new = self._buffer.put(start, frames)
         added = start + numpy.flatnonzero(~before)
         around = self.model.neighbours[added]
         around = around[around >= 0]
         self._shown[around] = numpy.minimum(self._shown[around], OUTDATED)
         return new
+
+    def _clean(self, start: int, frames: Array, before: numpy.typing.NDArray[numpy.bool_]) -> Array:
+        """Frames with single pixels far above all around left out; summed over q where the scan is."""
+        around = [
+            self._buffer.frames(numpy.array([n]))[0] if self._known(n) else None
+            for n in (start - 1, start + len(frames))
+        ]
+        if self._sums_rows:
+            frames = frames.sum(1, keepdims=True, dtype=numpy.float32)
+        sparks = find_sparks(frames, *around)
+        if not sparks.any():
+            return frames
+        self._sparks += int(sparks[~before].sum())
+        return numpy.where(sparks, numpy.float32(numpy.nan), frames)
+
+    def _known(self, number: int) -> bool:
+        """Whether a frame of this number was received."""
+        return 0 <= number < self.spec.count and bool(self._buffer.received[number])
 
     def finish(self) -> None:
         """No more frames will come; `done` will be true within the budget from now on."""

@@ -63,6 +63,8 @@ class Training:
         Frames beyond this are kept on disk.
     weights : str or None
         File with weights to start from.
+    flat : str or None
+        File with a flat field ``(q, E)`` that frames are divided by: ``.npy``, or ``data`` of an ``.npz``.
     seed : int
         Seed of initial weights, held-out pixels and batches.
     """
@@ -77,6 +79,7 @@ class Training:
     preview_s: float = 1.0
     memory_bytes: int = 4 << 30
     weights: str | None = None
+    flat: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -51,6 +51,11 @@ class Trainer:
         """Whether training was given up after too many rollbacks; inference goes on."""
         return self.rollbacks > MOST_ROLLBACKS
 
+    def hide(self, radius: tuple[int, int]) -> None:
+        """Hide so many pixels along q and E around each from now on."""
+        for network in (self.network, self._average.module, self.best):
+            setattr(network, "hidden", radius)  # noqa: B010 - torch types attributes of a module as tensors
+
     def step(self, windows: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> float:
         """One step of Adam.
 

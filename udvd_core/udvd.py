@@ -14,6 +14,8 @@ import torch
 from udvd_core import checkpoint, inference
 from udvd_core.blindspot import BlindspotNetwork, parameter_count
 from udvd_core.buffer import FrameBuffer
+from udvd_core.camera import Camera, measure_camera
+from udvd_core.defects import fill
 from udvd_core.device import choose_device, device_name
 from udvd_core.errors import WeightsError
 from udvd_core.framing import neighbour_table, pattern_for
@@ -60,6 +62,8 @@ class UdvdModel:
         self._trainer.steps = int(facts.get("step", 0))
         self.neighbours = neighbour_table(spec.scan_shape, network.pattern)
         self._standard: Standard | None = None
+        self._camera: Camera | None = None
+        self._hidden = training.hidden
         self._known = 0
         pixels = buffer.frame_shape[0] * buffer.frame_shape[1]
         self._crop = (min(buffer.frame_shape[0], LARGEST_CROP[0]), min(buffer.frame_shape[1], LARGEST_CROP[1]))
@@ -135,6 +139,10 @@ class UdvdModel:
         """Standardisation for the frames so far; made anew as they grow by a tenth."""
         whole = known.size == len(self._buffer.received)
         if self._standard is None or known.size > GROWTH * self._known or (whole and known.size != self._known):
+            if self._camera is None or whole or known.size >= 2 * self._camera.frames:
+                self._camera = measure_camera(self._buffer)
+            if self._hidden is None and not self._published:
+                self._trainer.hide(self._camera.hidden.radius)
             mean = self._buffer.mean()
             self._standard = plain_scale(mean) if self._published else standard_from(mean, self._buffer.noise())
             self._known = known.size
@@ -180,6 +188,10 @@ class UdvdModel:
         present = (table >= 0) & self._buffer.received[table]
         frames = self._buffer.frames(numpy.where(present, table, numbers[:, None]))
         finite = numpy.isfinite(frames[:, self._network.pattern.centre])
+        if self._camera is not None and not self._camera.defects.usable.all():
+            finite &= self._camera.defects.usable
+            shape = frames.shape
+            frames = fill(frames.reshape(-1, *shape[2:]), self._camera.defects.usable).reshape(shape)
         x = standard.forward(frames)
         if self._network.whole_neighbours:
             x[~present] = 0

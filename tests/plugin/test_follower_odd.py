@@ -16,7 +16,7 @@ from udvd_core.engine.inline import InlineEngine
 from udvd_core.errors import EngineError
 
 MAPS = [{"name": "Plain", "signal": [104, 110]}, {"name": "Core", "signal": [112, 118], "background": [102, 110]}]
-NETWORK = {"width": 2, "budget_s": 1.5}
+MODELS = [{"budget_s": 3}, {"model": "udvd", "width": 2, "budget_s": 1.5}]
 
 AXES = [Calibration.Calibration(n, n + 0.5, f"axis {n}") for n in range(4)]
 """One of its own for every axis: none can be taken for another."""
@@ -126,14 +126,15 @@ def test_finite_values_are_kept_as_they_are(bare_swift, companion, change):
     )
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 24), (1, 5, 24), (4, 5, 24)])
-def test_a_network_takes_saturated_and_negative_values_in_scans_of_any_size(bare_swift, tmp_path, shape):
+@pytest.mark.parametrize("training", MODELS, ids=["guided", "udvd"])
+@pytest.mark.parametrize("shape", [(1, 1, 24), (1, 5, 24), (4, 5, 24), (8, 8, 24)])
+def test_a_network_takes_saturated_and_negative_values_in_scans_of_any_size(bare_swift, tmp_path, shape, training):
     data = spectra(*shape) - 0.25
     data[0, 0, 7], data[-1, -1, 11] = 65535, 1e9
-    with contextlib.closing(follow(bare_swift, tmp_path, maps=MAPS, training=NETWORK)) as companion:
+    with contextlib.closing(follow(bare_swift, tmp_path, maps=MAPS, training=training)) as companion:
         _, job = whole_scan(bare_swift, companion, data)
     assert job.finished is not None and job.finished.final == job.spec.count, job.note
-    assert job.items[0].metadata["udvd"]["provenance"]["model"] == "udvd"
+    assert job.items[0].metadata["udvd"]["provenance"]["model"] == training.get("model", "guided")
     assert all(numpy.isfinite(data_of(item)).all() for item in job.items)
 
 

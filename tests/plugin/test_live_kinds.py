@@ -60,13 +60,23 @@ class TestEveryFrameIsInItsPlace:
             assert numpy.array_equal(job.items[0].data[:], raw.data[:])
 
 
-@pytest.mark.parametrize("plug_in_settings", [{"training": {"frames": True, "budget_s": 6, "width": 2}}], indirect=True)
-def test_whole_frames_on_request(swift, companion):
+@pytest.mark.parametrize(
+    ("plug_in_settings", "model"),
+    [
+        ({"training": {"frames": True, "budget_s": 6}}, "guided"),
+        ({"training": {"model": "udvd", "frames": True, "budget_s": 6, "width": 2}}, "udvd"),
+    ],
+    indirect=["plug_in_settings"],
+)
+def test_whole_frames_on_request(swift, companion, model):
     raw, result, image = results(swift, companion, acquire.acquire_spectrum_image(swift, SHAPE, 60, frames=True))
     assert result.data_shape == raw.data_shape == (*SHAPE, 4, 64)
     assert list(result.dimensional_calibrations) == list(raw.dimensional_calibrations)
     provenance = result.metadata["udvd"]["provenance"]
-    assert provenance["hidden"] == [1, 1] and provenance["whole_neighbours"] is False
+    assert provenance["model"] == model and provenance["hidden"] == [1, 1]
+    assert provenance.get("whole_neighbours", False) is False and ("whole_neighbours" in provenance) is (
+        model == "udvd"
+    )
     assert numpy.isfinite(result.data[:]).all() and image.data_shape == SHAPE
 
 

@@ -8,7 +8,7 @@ import signal
 
 import numpy
 import pytest
-from live import run_to_done
+from live import run_to_done, shown
 from producer import follow, pump
 
 from nionswift_plugin.udvd_live import recording
@@ -36,21 +36,30 @@ def test_a_scan_that_is_faster_than_the_start_of_the_engine(swift):
     assert job.items[0].data[:].sum() == pytest.approx(raw.data[:].sum(), rel=0.1)
 
 
-def test_the_child_is_killed_while_it_finalises(swift, companion):
-    acquire.acquire_spectrum_image(swift, SHAPE, 40).wait()
-    swift.pump_until(lambda: companion.current.phase is Phase.FINALISING and companion.current._finish_sent, 30)
-    pid = companion.engine.pid
+@pytest.fixture
+def finalising(swift, companion, shutter):
+    """A scan that is over and whose child was told so, but stands still since its previews; its process id."""
+    shutter.hold(14)
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 20)
+    shutter.pump_to(swift, companion, 14, shown)
+    os.kill(pid := companion.engine.pid, signal.SIGSTOP)
+    shutter.open()
+    acquisition.wait()
+    swift.pump_until(lambda: companion.current.phase is Phase.FINALISING and companion.current._finish_sent, 5)
+    return pid
+
+
+def test_the_child_is_killed_while_it_finalises(swift, companion, finalising):
+    pid = finalising
     os.kill(pid, signal.SIGKILL)
     job = run_to_done(swift, companion)
     assert companion.engine.pid != pid and job.finished.final == COUNT
     assert {item.metadata["udvd"]["state"] for item in job.items} == {"final"}
 
 
-@pytest.mark.parametrize("plug_in_settings", [{"training": {"budget_s": 8}}], indirect=True)
-def test_stop_while_it_finalises_keeps_the_results_as_they_are(swift, companion):
-    acquire.acquire_spectrum_image(swift, SHAPE, 40).wait()
-    swift.pump_until(lambda: companion.current.timeline.first_preview, 30)
+def test_stop_while_it_finalises_keeps_the_results_as_they_are(swift, companion, finalising):
     companion.stop()
+    os.kill(finalising, signal.SIGCONT)
     kept = [numpy.array(item.data[:]) for item in companion.current.items]
     swift.pump(1)
     assert companion.current.phase is Phase.DONE and len(companion.current.items) == 3

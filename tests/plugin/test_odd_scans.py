@@ -16,7 +16,7 @@ from udvd_core.engine.inline import InlineEngine
 from udvd_core.maps.window import map_values
 from udvd_core.settings import MapWindow
 
-NETWORK = {"width": 2, "budget_s": 1.5}
+MODELS = [{"budget_s": 3}, {"model": "udvd", "width": 2, "budget_s": 1.5}]
 MAPS = [
     {"name": "Core", "signal": [112, 118], "background": [102, 110]},
     {"name": "Plain", "signal": [104, 110]},
@@ -123,9 +123,10 @@ VALUES = {
 }
 
 
+@pytest.mark.parametrize("training", MODELS, ids=["guided", "udvd"])
 @pytest.mark.parametrize("change", VALUES.values(), ids=VALUES)
-def test_any_values_are_denoised_finite_and_raw_stays(bare_swift, tmp_path, change):
-    with contextlib.closing(follow(bare_swift, tmp_path, maps=MAPS, training=NETWORK)) as companion:
+def test_any_values_are_denoised_finite_and_raw_stays(bare_swift, tmp_path, change, training):
+    with contextlib.closing(follow(bare_swift, tmp_path, maps=MAPS, training=training)) as companion:
         data = change(spectra(4, 5, 24)).astype(numpy.float32)
         scan = Producer(bare_swift, data)
         scan.write_rows()

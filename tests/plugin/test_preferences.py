@@ -15,14 +15,14 @@ import pytest
 from nionswift_plugin.udvd_live import preferences
 from nionswift_plugin.udvd_live.preferences import Preferences
 from udvd_core.errors import SettingsError
-from udvd_core.settings import MapWindow, Training
+from udvd_core.settings import MODELS, MapWindow, Training
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 WINDOWS = st.tuples(FINITE, FINITE).filter(lambda pair: pair[0] < pair[1])
 MAPS = st.builds(MapWindow, st.text(), WINDOWS, st.none() | WINDOWS)
 TRAININGS = st.builds(
     Training,
-    model=st.sampled_from(["udvd", "raw"]),
+    model=st.sampled_from(MODELS),
     width=st.none() | st.integers(1, 100).map(lambda n: 2 * n),
     hidden=st.none() | st.tuples(st.integers(0, 9), st.integers(0, 9)),
     frames=st.booleans(),

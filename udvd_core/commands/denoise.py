@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--energy", metavar="OFFSET:STEP", help="energy axis in eV, for files without one")
     parser.add_argument("--weights", metavar="FILE", help="weights to start from: .safetensors or .pth")
+    parser.add_argument("--flat", metavar="FILE", help="flat field (q, E) to divide by: .npy, or data of an .npz")
     parser.add_argument("--budget", type=float, default=60.0, metavar="SECONDS", help="time to learn (default: 60)")
     parser.add_argument(
         "--engine", default="inline", metavar="inline|local|tls://HOST:PORT", help="where it runs (default: inline)"
@@ -168,6 +169,7 @@ def _training(args: argparse.Namespace) -> Training:
         frames=args.frames,
         budget_s=args.budget,
         weights=args.weights,
+        flat=args.flat,
     )
 
 
