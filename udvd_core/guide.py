@@ -129,5 +129,5 @@ class Guide:
         first, last = max(0, int(new.min()) // inner - BAND), min(self._shape[0], int(new.max()) // inner + BAND + 1)
         around = first * inner + numpy.flatnonzero(self._mapped[first * inner : last * inner])
         place = Place.of((last - first, *self._shape[1:]), around - first * inner)
-        maps, _ = smooth_maps(self._loadings[around], place)
+        maps = smooth_maps(self._loadings[around], place)[0]
         self._maps[new] = maps[numpy.searchsorted(around, new)]

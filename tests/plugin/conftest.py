@@ -13,6 +13,7 @@ pytest.importorskip("nion.swift", reason="needs the extra 'swift'")
 pytest.importorskip("nion.usim_device", reason="needs the extra 'simulator'")
 
 import live  # noqa: E402
+from torchless import NO_TORCH  # noqa: E402
 
 from nionswift_plugin.udvd_live.companion import Companion, companion_of  # noqa: E402
 from nionswift_plugin.udvd_simulator import headless, sources  # noqa: E402
@@ -49,10 +50,18 @@ def source(simulator_config: sources.SimulatorConfig) -> sources.FrameSource:
 def plug_in_settings(
     request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> pathlib.Path:
-    """File with the settings of the plug-in: `SETTINGS`, with what the test passes indirectly on top."""
+    """File with the settings of the plug-in: `SETTINGS`, with what the test passes indirectly on top.
+
+    For the model 'raw' the engine's child finds no torch: it needs none, and starts some seconds sooner.
+    """
     path = tmp_path / "udvd.json"
-    path.write_text(json.dumps({**SETTINGS, **getattr(request, "param", {})}))
+    chosen = {**SETTINGS, **getattr(request, "param", {})}
+    path.write_text(json.dumps(chosen))
     monkeypatch.setenv("UDVD_SETTINGS", str(path))
+    if chosen["training"].get("model") == "raw":
+        (tmp_path / "site").mkdir()
+        (tmp_path / "site" / "sitecustomize.py").write_text(NO_TORCH)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 
 import numpy
 import numpy.typing
@@ -35,6 +36,12 @@ class Factors:
         Raw loadings.
     answer : array, shape (r,)
         How much of its own raw loading is in a denoised one, on average.
+    risk : array, shape (r,)
+        Expected squared error of the denoised loadings, averaged over positions.
+    weights : array, shape (known, s)
+        Orthonormal maps that the spectra were regressed on.
+    spectrum_risk : array, shape (s,)
+        Expected squared error of those spectra, averaged over pixels.
     """
 
     maps: Array
@@ -42,6 +49,9 @@ class Factors:
     basis: Array
     loadings: Array
     answer: Array
+    risk: Array
+    weights: Array
+    spectrum_risk: Array
 
     @property
     def rank(self) -> int:
@@ -51,6 +61,15 @@ class Factors:
     def rows(self, part: slice | Index) -> Singles:
         """Scaled frames at some places, shape (n, pixels)."""
         return self.maps[part].astype(numpy.float32) @ self.spectra.astype(numpy.float32)
+
+    def error(self, part: slice | Index) -> Singles:
+        """Standard error of `rows` at some places, shape (n, pixels), in units of the noise of a recorded pixel.
+
+        What the maps may be off, which varies along E, and what the spectra may be off, which varies over positions.
+        """
+        of_maps = self.risk @ self.spectra**2
+        of_spectra = self.weights[part] ** 2 @ self.spectrum_risk
+        return numpy.sqrt(of_maps + of_spectra[:, None]).astype(numpy.float32)
 
     def raw_rows(self, part: slice | Index) -> Singles:
         """The same with raw loadings: scaled frames projected on the spectra."""
@@ -68,48 +87,62 @@ def refine(scaled: Scaled, loadings: Array, noise: NoiseModel, rounds: int) -> F
     ``4 x frames x pixels x r``.
     """
     for _ in range(rounds):
-        maps, _ = smooth_maps(loadings, scaled.place)
+        maps = smooth_maps(loadings, scaled.place)[0]
         orthonormal, _ = numpy.linalg.qr(maps)
-        basis, spectra, own = _spectra(scaled, orthonormal, noise)
-        loadings = scaled.project(basis) - orthonormal @ own
+        found = _spectra(scaled, orthonormal, noise)
+        loadings = scaled.project(found.basis) - orthonormal @ found.own
     _, _, turn = numpy.linalg.svd(loadings - loadings.mean(0), full_matrices=False)
-    basis, spectra, loadings = turn @ basis, turn @ spectra, loadings @ turn.T
-    maps, answer = smooth_maps(loadings, scaled.place)
-    return Factors(maps, spectra, basis, loadings, answer)
+    loadings = loadings @ turn.T
+    maps, answer, risk = smooth_maps(loadings, scaled.place)
+    weights = orthonormal @ found.turn
+    return Factors(maps, turn @ found.spectra, turn @ found.basis, loadings, answer, risk, weights, found.risk)
 
 
-def smooth_maps(loadings: Array, place: Place) -> tuple[Array, Array]:
-    """Denoise maps of unit noise, shape (known, r); also how much of its own value is left in each, (r,)."""
-    result, answer = numpy.empty_like(loadings), numpy.empty(loadings.shape[1])
+def smooth_maps(loadings: Array, place: Place) -> tuple[Array, Array, Array]:
+    """Denoise maps of unit noise, shape (known, r); also how much of its own value is left in each, and its risk."""
+    result, answer, risk = (numpy.empty_like(x) for x in (loadings, loadings[0], loadings[0]))
     for k, values in enumerate(loadings.T):
         level = values.mean()
         shrunk = smooth(place.spread(values - level), place.sizes)
         result[:, k] = place.gather(shrunk.estimate) + level
         answer[k] = min(max(shrunk.divergence, 1.0 / values.size), 1.0)
-    return result, answer
+        risk[k] = max(shrunk.risk, 0.5 * answer[k])
+    return result, answer, risk
 
 
-def _spectra(scaled: Scaled, maps: Array, noise: NoiseModel) -> tuple[Array, Array, Array]:
-    """Spectra of orthonormal maps (known, r).
+class _Spectra(typing.NamedTuple):
+    """Spectra of orthonormal maps.
 
-    Returns the basis that gives raw loadings of unit noise and the spectra that go with them, both (r, pixels),
-    and how much of its own noise each frame finds in its raw loadings, per value of its maps, (maps, r).
+    `basis` (r, pixels) gives raw loadings of unit noise, `spectra` (r, pixels) go with them; `own` (maps, r) is how
+    much of its own noise each frame finds in its raw loadings, per value of its maps; the maps times `turn` have
+    spectra whose expected squared error is `risk`.
     """
+
+    basis: Array
+    spectra: Array
+    own: Array
+    turn: Array
+    risk: Array
+
+
+def _spectra(scaled: Scaled, maps: Array, noise: NoiseModel) -> _Spectra:
+    """Regress a scan on orthonormal maps (known, r) and denoise what comes out."""
     shape = scaled.frame_shape
     spectra = scaled.regress(maps)
     turn, _, _ = numpy.linalg.svd(spectra, full_matrices=False)
-    spectra, answer = turn.T @ spectra, numpy.empty(len(spectra))
+    spectra, answer, risk = turn.T @ spectra, numpy.empty(len(spectra)), numpy.empty(len(spectra))
     for k, values in enumerate(spectra):
         if shape[0] == 1:
             shrunk = smooth(values, SPECTRUM_SIZES, noise.correlation)
         else:
             shrunk = smooth(values.reshape(shape), FRAME_SIZES, noise.correlation)
         spectra[k], answer[k] = shrunk.estimate.reshape(-1), min(max(shrunk.divergence, 0.0), 1.0)
+        risk[k] = max(shrunk.risk, 0.5 * answer[k])
     directions, into = _orthonormal(spectra)
     covariance = directions @ correlated(directions, shape, noise).T
     lower = numpy.linalg.cholesky(0.5 * (covariance + covariance.T))
     own = scaled.scale.size * (turn * answer) @ numpy.linalg.solve(lower, into).T
-    return numpy.linalg.solve(lower, directions), lower.T @ directions, own
+    return _Spectra(numpy.linalg.solve(lower, directions), lower.T @ directions, own, turn, risk)
 
 
 def _orthonormal(rows: Array) -> tuple[Array, Array]:
