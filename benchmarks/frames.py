@@ -60,9 +60,13 @@ def separable(frames: Array, spectra: Array, truth: Array) -> tuple[Array, int]:
     data = spectra.astype(numpy.float64)
     tried = {rank: weighted_pca(data, rank) for rank in range(1, MOST_RANK + 1)}
     rank = min(tried, key=lambda r: float(((tried[r] - truth) ** 2).mean()))
+    return with_profile(frames, tried[rank]), rank
+
+
+def with_profile(frames: Array, spectra: Array) -> Array:
+    """Spectra (n, E) spread over q as all frames together are, (n, q, E)."""
     profile = frames.sum((0, 2), dtype=numpy.float64)
-    estimate = (profile / profile.sum())[:, None] * tried[rank][:, None].astype(numpy.float32)
-    return estimate.astype(numpy.float32), rank
+    return (profile / profile.sum())[:, None].astype(numpy.float32) * spectra[:, None].astype(numpy.float32)
 
 
 def denoised(sample: Sample, frames: Array, model: str, budget: float) -> tuple[Array, Facts]:
@@ -102,6 +106,8 @@ def compare(kind: str, dose: float, seed: int, options: argparse.Namespace) -> F
         at_once = run_session(scan, model=model, device="cpu")
         if at_once is not None:
             facts["from_summed_input"] = round(psnr(at_once[0], truth), 2)
+            by_profile = with_profile(frames, at_once[0].reshape(spectra.shape))
+            facts["summed_input_by_profile"] = score(by_profile, recording, rows)
         facts["over_raw"] = round(facts["psnr"] - result["raw"]["psnr"], 2)
         facts["over_separable"] = round(facts["psnr"] - result["separable"]["psnr"], 2)
         result[model] = facts

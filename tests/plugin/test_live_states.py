@@ -69,7 +69,7 @@ def test_a_scan_from_start_to_final(swift, companion, source, shutter):
 
     facts = result.metadata["udvd"]
     assert facts["source_uuid"] == str(raw.uuid) and facts["state"] == "final" and facts["coverage"] == 1.0
-    assert set(facts["versions"]) == {"nionswift-udvd", "nionswift", "numpy"} and facts["settings"]["budget_s"] == 4.0
+    assert set(facts["versions"]) == {"nionswift-udvd", "nionswift", "numpy"} and facts["settings"]["budget_s"] == 3.0
     provenance = facts["provenance"]
     assert provenance["model"] == "guided" and provenance["rank"] > 0 and len(provenance["weights_sha256"]) == 64
     assert provenance["frames_final"] == COUNT and image.metadata["udvd"]["map"]["name"] == "Core"
