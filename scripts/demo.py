@@ -173,7 +173,8 @@ def _offline(options: argparse.Namespace, raw: Array, energy: Axis) -> Array | N
     numpy.savez(saved, data=raw, energy_eV=energy.values())
     command = [sys.executable, "-m", "udvd_core", "denoise", str(saved), "--output", str(target)]
     try:
-        subprocess.run(command, capture_output=True, text=True, timeout=OFFLINE_S, check=True)
+        one = {"OMP_NUM_THREADS": "1", **os.environ}  # threads that wait for each other stand still on a busy machine
+        subprocess.run(command, capture_output=True, text=True, timeout=OFFLINE_S, check=True, env=one)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         logging.warning("no comparison with udvd denoise: %s %s", error, error.stderr)
         return None

@@ -88,6 +88,15 @@ class Guide:
         rows = numpy.sqrt(self._intensity[numbers])[:, None].astype(numpy.float32) * self._begun().scaled.scale
         return typing.cast(Singles, rows.reshape(-1, *self.frame_shape))
 
+    def error(self, numbers: Index) -> Singles:
+        """Standard error of `frames`, counts, shape (n, q, E); frames that the last fit saw.
+
+        Calibrated on simulated scans: 65 to 80 % of the voxels lie within one, `tests/core/test_guide.py`.
+        """
+        fit = self._begun()
+        at = numpy.searchsorted(fit.scaled.place.numbers, numbers)
+        return fit.factors.error(at).reshape(-1, *self.frame_shape) * self.sigma(numbers)
+
     def regressed(self, numbers: Index, counts: Singles, visible: Bool) -> Singles:
         """Frames as visible pixels alone predict them, starting from the guide; shapes (n, q, E), counts.
 

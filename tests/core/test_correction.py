@@ -8,6 +8,7 @@ import pytest
 import torch
 from recorded import recorded
 
+from udvd_core import cli
 from udvd_core.axes import Axis
 from udvd_core.blind import blind_guide
 from udvd_core.buffer import FrameBuffer
@@ -235,3 +236,18 @@ def test_pretraining_learns(monkeypatch):
     training.pretrain(network, lessons, 60, 0, lambda step, error: told.append(error))
     assert len(told) == 60 and told[-1] < 1
     assert HALO == 4
+
+
+def test_the_command_rebuilds_weights(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(training, "POSITIONS", (8, 10))
+    monkeypatch.setattr(training, "CHANNELS", (128,))
+    path = tmp_path / "w.safetensors"
+    digests = []
+    for _ in range(2):
+        assert cli.main(["pretrain", "--output", str(path), "--scans", "3", "--steps", "4", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert told["scans"] == 2 and told["held_out"]["scans"] == 1
+        digests.append(weights.load(path)[1])
+    assert digests[0] == digests[1] == told["sha256"]
+    assert cli.main(["pretrain", "--output", str(tmp_path / "no" / "w.safetensors")]) == 2
+    assert "in a folder that exists" in capsys.readouterr().err

@@ -124,3 +124,31 @@ def test_missing_frames_and_pixels_do_no_harm():
     known = numpy.delete(numpy.arange(576), [40, 41, 300])
     found = guide_of(counts, (24, 24), known=known).frames(known)
     assert psnr(found, truth[known]) > 48
+
+
+@pytest.mark.parametrize(
+    ("simulate", "dose"),
+    [(simulate_hbn, 5000), (simulate_domains, 5000), (simulate_flake, 20000), (simulate_blank, 2000)],
+)
+def test_the_standard_error_of_a_voxel_is_calibrated(simulate, dose):
+    counts, truth = recorded(simulate, counts=dose, seed=5)
+    guide = guide_of(counts, (24, 24))
+    numbers = numpy.arange(576)
+    z = (guide.frames(numbers) - truth) / guide.error(numbers)
+    assert 0.7 < numpy.sqrt((z**2).mean()) < 1.4
+    assert 0.6 < (abs(z) < 1).mean() < 0.85
+
+
+def test_the_result_after_the_last_row_is_that_of_the_whole_scan():
+    counts, truth = recorded(simulate_particles, counts=5000)
+    live = Guide(lambda n: counts[n], (24, 24), (1, 256))
+    for rows in range(1, 25):
+        known = numpy.arange(24 * rows)
+        if rows in (1, 3, 8, 20, 24):
+            live.start(known, SPECTRA)
+        live.frames(known[-24:])
+    while not live.settled:
+        live.step()
+    whole = guide_of(counts, (24, 24))
+    numbers = numpy.arange(576)
+    assert abs(psnr(live.frames(numbers), truth) - psnr(whole.frames(numbers), truth)) < 0.1

@@ -271,6 +271,15 @@ def test_an_engine_without_torch_says_what_to_install(quick, make_spec, drive, c
     assert engine.describe() == "local process, without torch"
 
 
+def test_without_torch_the_default_is_the_guide_alone_and_says_so(quick, make_spec, drive, counts):
+    engine = quick()
+    spec = make_spec("a", (8, 8), model="guided", budget_s=10.0)
+    scan = drive(engine, spec, counts(spec)).run()
+    (finished,) = scan.of(Finished)
+    assert finished.provenance["model"] == "guide" and (scan.final == 1).all()
+    assert "torch is not installed" in finished.note and "nionswift-udvd[engine]" in finished.note
+
+
 @pytest.mark.parametrize("kind", ["missing", "folder", "text"])
 def test_a_wrong_interpreter_is_refused_at_once(tmp_path, monkeypatch, kind):
     rings = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 
 import numpy
 import pytest
@@ -92,6 +93,20 @@ def test_raw_is_the_same_without_the_plug_in(swift, companion, tmp_path, monkeyp
         assert len(other.data_items) == 3, "raw, HAADF and the live view"
         assert numpy.array_equal(without.data[:], with_it)
         assert set(without.metadata) == set(metadata)
+
+
+@pytest.mark.parametrize("plug_in_settings", [{"training": {"model": "raw", "budget_s": 5}}], indirect=True)
+def test_raw_is_what_the_camera_counted_though_the_main_loop_stands_still(swift, companion, source, shutter):
+    """Swift queues a block of one frame by reference to a buffer that it uses again for the next frame."""
+    shutter.hold(COUNT)  # all of them, but one by one
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 40)
+    while not acquisition.is_done:
+        time.sleep(0.15)
+        swift.pump()
+    raw = acquisition.wait()
+    expected = numpy.stack([source.spectrum(i) for i in range(COUNT)])
+    assert numpy.array_equal(raw.data[:].reshape(COUNT, -1), expected)
+    assert numpy.array_equal(denoised(run_to_done(swift, companion)).data[:], raw.data[:])
 
 
 @pytest.mark.parametrize("frames", [3, 14, 28], ids=["first row", "middle row", "last row"])

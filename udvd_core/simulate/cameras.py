@@ -22,7 +22,7 @@ class Exposure:
     counts, truth : array, shape (y, x, E)
         Recorded and expected counts.
     noise : NoiseModel
-        The camera's noise.
+        The camera's noise; its correlation is that of the counts, which white read noise dilutes.
     """
 
     counts: Array

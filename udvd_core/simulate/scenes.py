@@ -123,7 +123,7 @@ def simulate_dopants(
     y, x = numpy.mgrid[: size[0], : size[1]]
     sites = numpy.zeros(size)
     for _ in range(max(1, size[0] * size[1] // 128)):
-        at = rng.uniform(1, numpy.array(size) - 1)
+        at = rng.uniform(numpy.minimum(1, numpy.array(size) - 1), numpy.array(size) - 1)
         sites += numpy.exp(-0.5 * ((y - at[0]) ** 2 + (x - at[1]) ** 2) / 0.7**2)
     base = 1.0 + 0.1 * numpy.cos(2 * numpy.pi * y / 5.3) * numpy.cos(2 * numpy.pi * x / 5.3)
     values = axis.values()
