@@ -120,8 +120,8 @@ def guide(scan: Scan, options: argparse.Namespace) -> Result:
 
 
 def guided(scan: Scan, options: argparse.Namespace) -> Result | None:
-    """The guide with its correction network, defaults; None where this version has none."""
-    return run_session(scan, model="guided", device="cpu")
+    """The guide with its correction network, as `udvd denoise` runs it."""
+    return run_session(scan, model="guided", device="cpu", budget_s=options.budget)
 
 
 def udvd(scan: Scan, options: argparse.Namespace) -> Result | None:
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--size", nargs=2, type=int, default=(32, 32), metavar=("Y", "X"))
     parser.add_argument("--channels", type=int, default=512)
-    parser.add_argument("--budget", type=float, default=60.0, help="processor seconds for udvd")
+    parser.add_argument("--budget", type=float, default=60.0, help="processor seconds for guided and udvd")
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="every Nth scan only, from the Ith on")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="print a Markdown table of the file, mean over seeds")

@@ -28,13 +28,19 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         *("udvd_core.blindspot", "udvd_core.buffer", "udvd_core.defects", "udvd_core.flicker"),
-        *("udvd_core.dose", "udvd_core.hidden", "udvd_core.split"),
+        *("udvd_core.dose", "udvd_core.hidden", "udvd_core.sparks", "udvd_core.split"),
     ),
     (
-        *("udvd_core.camera", "udvd_core.lowrank.place", "udvd_core.lowrank.shrink", "udvd_core.lowrank.edge"),
+        *(
+            "udvd_core.camera",
+            "udvd_core.flat",
+            "udvd_core.lowrank.place",
+            "udvd_core.lowrank.shrink",
+            "udvd_core.lowrank.edge",
+        ),
         *("udvd_core.pca", "udvd_core.trust"),
     ),
-    ("udvd_core.lowrank",),
+    ("udvd_core.lowrank", "udvd_core.intake"),
     ("udvd_core.guide", "udvd_core.device"),
     ("udvd_core.blind",),
     (

@@ -24,6 +24,7 @@ class PcaModel:
 
     name, device, note = "pca", "CPU", ""
     batch = 4096
+    learns, instant = True, False
 
     def __init__(self, buffer: FrameBuffer) -> None:
         values = buffer.received.size * buffer.frame_shape[0] * buffer.frame_shape[1]

@@ -11,7 +11,7 @@ import numpy.typing
 from udvd_core.buffer import FrameBuffer
 from udvd_core.correction import weights
 from udvd_core.correction.corrector import Corrector
-from udvd_core.device import choose_device, device_name
+from udvd_core.device import choose_device, device_name, leave_a_core
 from udvd_core.errors import WeightsError
 from udvd_core.guide import Guide
 from udvd_core.guided import GuideModel
@@ -55,6 +55,7 @@ class GuidedModel(GuideModel):
         super().__init__(spec, buffer)
         training = spec.training
         self._device = choose_device(training.device)
+        leave_a_core()
         self._seed, self._hidden = training.seed, training.hidden
         self._correctors: list[Corrector] = []
         self._judging: typing.Iterator[None] | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from udvd_core.errors import EngineError
@@ -26,6 +28,11 @@ def choose_device(wanted: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise EngineError(f"device {wanted!r} is not there: {torch.cuda.device_count()} CUDA devices; use auto or cpu")
     return device
+
+
+def leave_a_core() -> None:
+    """Compute with one thread fewer than cores: as many threads as cores stand still where a core is taken."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
 
 
 def device_name(device: torch.device) -> str:

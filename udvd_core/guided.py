@@ -36,6 +36,7 @@ class GuideModel:
     """
 
     name, device = "guide", "CPU"
+    learns, instant = True, True
 
     def __init__(self, spec: ScanSpec, buffer: FrameBuffer) -> None:
         self._buffer = buffer

@@ -47,6 +47,16 @@ class Model(typing.Protocol):
         ...
 
     @property
+    def learns(self) -> bool:
+        """Whether it learns from the frames, so that pixels which no beam lit have to be left out."""
+        ...
+
+    @property
+    def instant(self) -> bool:
+        """Whether a quick look at all frames costs next to nothing."""
+        ...
+
+    @property
     def neighbours(self) -> Index:
         """Numbers of the frames that each frame is denoised with, -1 for none; shape (frames, neighbours)."""
         ...
@@ -78,6 +88,7 @@ class RawModel:
 
     name, device, steps, settled = "raw", "none", 0, True
     learned = note = ""
+    learns, instant = False, False
     batch = 4096
 
     def __init__(self, buffer: FrameBuffer) -> None:

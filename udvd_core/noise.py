@@ -134,6 +134,7 @@ def _measured(frames: Array, pairs: Index, start: NoiseModel) -> NoiseModel:
     """Noise of the pairs, weighted as if `start` were their noise."""
     one, two = (frames[pairs[:, k]].astype(numpy.float64) for k in (0, 1))
     valid = numpy.isfinite(one) & numpy.isfinite(two)
+    one[~valid], two[~valid] = 0.0, 0.0
     mean = numpy.where(valid, 0.5 * (one + two), 0.0)
     profile = mean.sum(0) / numpy.maximum(valid.sum(0), 1)
     valid &= profile != 0  # a pixel that never counts tells nothing

@@ -18,12 +18,10 @@ import numpy
 import numpy.typing
 
 from udvd_core.buffer import FrameBuffer
-from udvd_core.errors import InputError
-from udvd_core.flat import load_flat
 from udvd_core.framing import runs
+from udvd_core.intake import Intake, learned_shape
 from udvd_core.models import open_model
 from udvd_core.settings import ScanSpec
-from udvd_core.sparks import find_sparks
 
 Array = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
@@ -76,11 +74,9 @@ class Session:
     ) -> None:
         self.spec = spec
         self._clock = clock
-        q, channels = spec.frame_shape
-        self._sums_rows = not spec.training.frames and q > 1
-        shape = (1, channels) if self._sums_rows else (q, channels)
-        self._buffer = FrameBuffer(spec.count, shape, spec.training.memory_bytes)
+        self._buffer = FrameBuffer(spec.count, learned_shape(spec), spec.training.memory_bytes)
         self.model = open_model(spec, self._buffer, resume)
+        self._intake = Intake(spec, self._buffer, self.model.learns)
         self._shown = numpy.full(spec.count, NEVER, numpy.int64)
         self._final = numpy.zeros(spec.count, bool)
         self._aim = self._deadline = math.inf
@@ -89,8 +85,6 @@ class Session:
         self._longest_step = 0.0
         self._refreshed = 0.0
         self._spent = {"all": 0.0, "fresh": 0.0, "again": 0.0}
-        self._bad_pixels = self._sparks = 0
-        self._flat = load_flat(spec.training.flat, spec.frame_shape) if spec.training.flat else None
 
     @property
     def finishing(self) -> bool:
@@ -128,13 +122,7 @@ class Session:
     @property
     def note(self) -> str:
         """What the user should know about the data, empty if nothing."""
-        notes = [
-            f"{self._bad_pixels} pixels were not finite and were left out" if self._bad_pixels else "",
-            f"{self._sparks} single pixels far above all around were left out" if self._sparks else "",
-            self._flat.note if self._flat else "",
-            self.model.note,
-        ]
-        return "; ".join(note for note in notes if note)
+        return "; ".join(note for note in (self._intake.note, self.model.note) if note)
 
     def push(self, start: int, frames: Array) -> int:
         """Take frames `start` and following, shape (n, q, E), counts; twice does no harm.
@@ -149,37 +137,13 @@ class Session:
         InputError
             When the shape is wrong or a frame lies beyond the scan.
         """
-        if frames.ndim != 3 or frames.shape[1:] != self.spec.frame_shape:
-            raise InputError(f"frames have shape {frames.shape}; this scan wants (n, *{self.spec.frame_shape})")
-        before = self._buffer.received[max(start, 0) : start + len(frames)].copy()
-        if len(before) < len(frames):
-            return self._buffer.put(start, frames)  # which refuses them
-        self._bad_pixels += int((~numpy.isfinite(frames[~before])).sum())
-        frames = self._clean(start, frames if self._flat is None else self._flat.correct(frames), before)
-        new = self._buffer.put(start, frames)
+        before = self._buffer.received[max(start, 0) : max(start, 0) + len(frames)].copy()
+        new = self._intake.take(start, frames)
         added = start + numpy.flatnonzero(~before)
         around = self.model.neighbours[added]
         around = around[around >= 0]
         self._shown[around] = numpy.minimum(self._shown[around], OUTDATED)
         return new
-
-    def _clean(self, start: int, frames: Array, before: numpy.typing.NDArray[numpy.bool_]) -> Array:
-        """Frames with single pixels far above all around left out; summed over q where the scan is."""
-        around = [
-            self._buffer.frames(numpy.array([n]))[0] if self._known(n) else None
-            for n in (start - 1, start + len(frames))
-        ]
-        if self._sums_rows:
-            frames = frames.sum(1, keepdims=True, dtype=numpy.float32)
-        sparks = find_sparks(frames, *around)
-        if not sparks.any():
-            return frames
-        self._sparks += int(sparks[~before].sum())
-        return numpy.where(sparks, numpy.float32(numpy.nan), frames)
-
-    def _known(self, number: int) -> bool:
-        """Whether a frame of this number was received."""
-        return 0 <= number < self.spec.count and bool(self._buffer.received[number])
 
     def finish(self) -> None:
         """No more frames will come; `done` will be true within the budget from now on."""
@@ -214,7 +178,7 @@ class Session:
         return {
             **self.model.provenance(),
             "settings": dataclasses.asdict(self.spec.training),
-            "summed_over_q": self._sums_rows,
+            "summed_over_q": self._intake.sums_rows,
             "frames": self.spec.count,
             "frames_received": self.received,
             "frames_final": self.final,
@@ -256,10 +220,15 @@ class Session:
         return end >= self._aim
 
     def _last_batch(self) -> list[Denoised]:
-        """Make frames final, no more at once than the time is expected to allow, but at least one."""
+        """Make frames final, no more at once than the time is expected to allow, but at least one.
+
+        When it is too late already, a model whose quick look costs next to nothing still makes all of them final.
+        """
+        left = numpy.flatnonzero(self._buffer.received & ~self._final)
+        if self._clock() >= self._deadline and self.model.instant:
+            return self._denoise(left, final=True, quick=True)
         room = (self._deadline - self._clock()) * self._rate  # NaN where the speed is not known
         most = self.model.batch if math.isnan(room) else max(1, int(min(room, self.model.batch)))
-        left = numpy.flatnonzero(self._buffer.received & ~self._final)
         return self._denoise(self._oldest(left)[:most], final=True)
 
     def _oldest(self, numbers: Index) -> Index:

@@ -41,5 +41,5 @@ def find_sparks(frames: Array, before: Array | None = None, after: Array | None 
     wide = numpy.concatenate([wide, after[None] if after is not None else wide[-2:-1]])
     wide = scipy.ndimage.maximum_filter1d(numpy.nan_to_num(wide, nan=0.0, posinf=0.0, neginf=0.0), 3, axis=2)
     around = numpy.maximum(around, numpy.maximum(wide[:-2], wide[2:]))
-    found: Bool = values > LEAST + TIMES * around
+    found: Bool = values / TIMES > LEAST / TIMES + around
     return found

@@ -49,6 +49,7 @@ class UdvdModel:
 
     name = "udvd"
     note = ""
+    learns, instant = True, False
 
     def __init__(self, spec: ScanSpec, buffer: FrameBuffer, resume: str | None = None) -> None:
         training = spec.training

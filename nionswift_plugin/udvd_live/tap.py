@@ -3,6 +3,10 @@
 Swift says nowhere publicly which part of an item a block fills (``valid_rows`` in the metadata
 runs ahead and resets), so `DocumentModel.update_data_item_partial` is wrapped on the instance.
 Where a Swift has no such method, `attach` says so, and the follower falls back to events.
+
+Swift only queues a reference to a block, and a camera that sends single frames writes the next frame into
+the same memory. Whoever keeps Swift's main loop busy, as our results do, would so change raw data that wait
+there. Swift therefore gets a copy of each block, its own.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import typing
 
 import numpy
 import numpy.typing
+from nion.data import DataAndMetadata
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +54,16 @@ class Tap:
             src_slice: Slices,
             dst_slice: Slices,
         ) -> None:
-            original(data_item, data_metadata, data_and_metadata, src_slice, dst_slice)
+            own = _own(data_and_metadata, src_slice)
+            if own is None:
+                original(data_item, data_metadata, data_and_metadata, src_slice, dst_slice)
+            else:
+                original(data_item, data_metadata, own, tuple(slice(0, n) for n in own.data.shape), dst_slice)
             listener = self._listener
             if listener is not None:
                 try:
-                    listener(data_item, data_metadata, data_and_metadata.data[tuple(src_slice)], tuple(dst_slice))
+                    block = data_and_metadata.data[tuple(src_slice)] if own is None else own.data
+                    listener(data_item, data_metadata, block, tuple(dst_slice))
                 except Exception:
                     log.exception("UDVD could not take in a block; the scan is not affected")
 
@@ -68,6 +78,16 @@ class Tap:
                 delattr(self._document_model, METHOD)
             else:
                 setattr(self._document_model, METHOD, self._found)
+
+
+def _own(data_and_metadata: typing.Any, src_slice: Slices) -> typing.Any:
+    """A copy of the part of a block that is written; None where it cannot be copied."""
+    try:
+        block = numpy.array(data_and_metadata.data[tuple(src_slice)])
+        return DataAndMetadata.new_data_and_metadata(block, data_descriptor=data_and_metadata.data_descriptor)
+    except Exception:
+        log.exception("UDVD could not copy a block; Swift gets the camera's own")
+        return None
 
 
 def attach(document_model: typing.Any, listener: Listener) -> Tap | None:

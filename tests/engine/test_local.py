@@ -312,7 +312,7 @@ NOISY = (
 import os, sys, threading, time
 class Noisy:
     def find_spec(self, name, path=None, target=None):
-        if name in ("udvd_core.udvd", "udvd_core.maps.power_law", "torch"):
+        if name in ("udvd_core.corrected", "udvd_core.maps.power_law", "torch"):
             print("a library says hello", flush=True)
             os.write(1, b"and so does its C code\\n")
 sys.meta_path.insert(0, Noisy())

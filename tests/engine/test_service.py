@@ -94,7 +94,7 @@ def test_an_error_fails_one_scan_with_its_reason(make_spec, counts, monkeypatch,
         service.open(spec)
         service.push(spec.scan_id, 0, counts(spec))
 
-    def fail(numbers):
+    def fail(numbers, quick=False):
         raise error
 
     monkeypatch.setattr(service._open["a"].session.model, "denoise", fail)

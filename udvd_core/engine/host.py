@@ -111,10 +111,10 @@ def _warm_up() -> str:
         return ""
     import torch
 
-    import udvd_core.udvd  # noqa: F401
+    import udvd_core.corrected  # noqa: F401
+    from udvd_core.device import leave_a_core
 
-    # one core for Swift, after the scan too: threads that wait for each other on a busy machine stand still
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
+    leave_a_core()  # for Swift, after the scan too
     return str(torch.__version__)
 
 
