@@ -44,10 +44,10 @@ class PacedClock:
         self.skipped += max(0.0, when - self())
 
 
-def live(scan: Scan, model: str, pace: float) -> tuple[Array, Facts]:
+def live(scan: Scan, model: str, pace: float, budget: float) -> tuple[Array, Facts]:
     """Push row by row; PSNR of all rows received whenever the next is due, and the final estimate."""
     rows, columns, channels = scan.counts.shape
-    training = Training(model=model, device="cpu")
+    training = Training(model=model, device="cpu", budget_s=budget)
     spec = ScanSpec("live", (rows, columns), (1, channels), scan.sample.energy, training=training)
     clock, curve, raw = PacedClock(), [], []
     worker = Session(spec, clock=clock)
@@ -77,6 +77,7 @@ def live(scan: Scan, model: str, pace: float) -> tuple[Array, Facts]:
     facts = {"rows_raw": raw, "rows": curve, "latest_s": round(late, 2), "finish_s": round(clock() - begin, 2)}
     told = worker.provenance()
     facts |= {name: told[name] for name in ("rank", "correction_share") if name in told}
+    facts["settled"] = worker.model.settled
     worker.close()
     return estimate.reshape(scan.counts.shape), facts
 
@@ -86,10 +87,12 @@ def compare(kind: str, dose: float, seed: int, options: argparse.Namespace) -> F
     scan = record(kind, dose, seed, tuple(options.size), options.channels)
     result: Facts = {"kind": kind, "dose": dose, "seed": seed, "raw": scan.scores(scan.counts)}
     for model in options.models:
-        estimate, facts = live(scan, model, options.pace)
-        offline = run_session(scan, model=model, device="cpu")
+        estimate, facts = live(scan, model, options.pace, options.budget)
+        offline = run_session(scan, model=model, device="cpu", budget_s=options.budget)
         if offline is None:
             raise SystemExit(f"model {model!r} is not available in this version")
+        told = offline[1]["told"]
+        facts |= {f"offline_{name}": told[name] for name in ("rank", "correction_share") if name in told}
         scores, at_once = scan.scores(estimate), scan.scores(offline[0])
         least = min(scores[name] - at_once[name] for name in scores)
         facts |= {"live": scores, "offline": at_once, "behind": round(at_once["whole"] - scores["whole"], 2)}
@@ -105,6 +108,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", default=["guide", "guided"], choices=("guide", "guided", "pca", "udvd"))
     parser.add_argument("--pace", type=float, default=0.3, help="processor seconds per scan row")
+    parser.add_argument("--budget", type=float, default=10.0, help="processor seconds after the last row")
     parser.add_argument("--size", nargs=2, type=int, default=(32, 32), metavar=("Y", "X"))
     parser.add_argument("--channels", type=int, default=512)
     options = parser.parse_args()
@@ -112,7 +116,12 @@ def main() -> None:
     begin = time.perf_counter()
     scans = [(kind, KINDS[kind].doses[-1]) for kind in options.kinds] if options.kinds else SCANS
     runs = [compare(kind, dose, seed, options) for (kind, dose), seed in itertools.product(scans, options.seeds)]
-    facts = {"pace_s_per_row": options.pace, "size": options.size, "seconds": round(time.perf_counter() - begin)}
+    facts = {
+        "pace_s_per_row": options.pace,
+        "budget_s": options.budget,
+        "size": options.size,
+        "seconds": round(time.perf_counter() - begin),
+    }
     worst = {model: max(run[model]["behind"] for run in runs) for model in options.models}
     json.dump({**facts, "behind_most_dB": worst, "limit_dB": LIMIT, "scans": runs}, sys.stdout)
 
