@@ -34,6 +34,8 @@ class BlindFit:
         Positions of the scan.
     noise : NoiseModel
         Of the counts.
+    base : Guide or None
+        As for `Guide.start`; a single pixel has next to no part in it.
 
     Attributes
     ----------
@@ -50,10 +52,16 @@ class BlindFit:
     """
 
     def __init__(
-        self, counts: Array, visible: Bool, numbers: Index, scan_shape: tuple[int, ...], noise: NoiseModel
+        self,
+        counts: Array,
+        visible: Bool,
+        numbers: Index,
+        scan_shape: tuple[int, ...],
+        noise: NoiseModel,
+        base: Guide | None = None,
     ) -> None:
         self._counts, self._visible, self._numbers = counts, visible & numpy.isfinite(counts), numbers
-        self._shape, self._noise = scan_shape, noise
+        self._shape, self._noise, self._base = scan_shape, noise, base
         self._rounds = 0
         self._fill(_around(counts, self._visible, numbers, scan_shape))
 
@@ -75,7 +83,7 @@ class BlindFit:
         self.filled: Array = numpy.where(self._visible, self._counts, estimate)
         filled, where = self.filled, numpy.searchsorted(self._numbers, numpy.arange(self._numbers[-1] + 1))
         self.guide = Guide(lambda wanted: filled[where[wanted]], self._shape, (filled.shape[1], filled.shape[2]))
-        self.guide.start(self._numbers, self._noise)
+        self.guide.start(self._numbers, self._noise, self._base)
 
 
 def blind_guide(counts: Array, visible: Bool, numbers: Index, scan_shape: tuple[int, ...], noise: NoiseModel) -> Guide:

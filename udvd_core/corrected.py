@@ -113,7 +113,8 @@ class GuidedModel(GuideModel):
             if self._due(one) and self.camera is not None:
                 radius = self._hidden or self.camera.hidden.radius
                 guard = radius if one.frame_shape[0] > 1 else (0, radius[1])
-                return one.judging(read, known, noise, Split.guarded(self._seed, guard))
+                base = self._sums if one.frame_shape[0] > 1 else None
+                return one.judging(read, known, noise, Split.guarded(self._seed, guard), base)
         return None
 
     def provenance(self) -> dict[str, typing.Any]:

@@ -10,6 +10,7 @@ import numpy.typing
 from udvd_core.lowrank.factors import smooth_maps
 from udvd_core.lowrank.fit import LowRankFit
 from udvd_core.lowrank.place import Place
+from udvd_core.lowrank.profile import profile
 from udvd_core.lowrank.scaled import Read
 from udvd_core.lowrank.whiten import whiten
 from udvd_core.noise import NoiseModel
@@ -46,6 +47,7 @@ class Guide:
         self._mapped = numpy.zeros(count, bool)
         self._fit: LowRankFit | None = None
         self._noise = NoiseModel()
+        self._expected: Read | None = None
         self.fitted = 0
         """Frames that the last fit saw."""
 
@@ -59,11 +61,19 @@ class Guide:
         """Whether the fit of the frames that it saw has ended."""
         return self._fit is not None and self._fit.settled
 
-    def start(self, known: Index, noise: NoiseModel) -> None:
-        """Begin a new fit, of the frames with these numbers."""
+    def start(self, known: Index, noise: NoiseModel, base: Guide | None = None) -> None:
+        """Begin a new fit, of the frames with these numbers.
+
+        `base` is a settled guide of the same frames summed over q, which must not change any more: its spectra,
+        spread over q as `udvd_core.lowrank.profile` says, are taken for known, and only what differs from them is
+        fitted.
+        """
         scaled = whiten(self._read, Place.of(self._shape, known), noise, self.frame_shape)
         self._noise = noise
-        self._fit = LowRankFit(scaled, noise)
+        if base is not None:
+            self._expected = _spread(base, profile(scaled.total_frame(), noise))
+            scaled = scaled.less(self._expected)
+        self._fit = LowRankFit(scaled, noise, least=1 if base is None else 0)
         self.fitted = known.size
         self._take()
 
@@ -81,7 +91,8 @@ class Guide:
             self._extend(new)
         rows = self._maps[numbers].astype(numpy.float32) @ fit.factors.spectra.astype(numpy.float32)
         rows *= numpy.sqrt(self._intensity[numbers])[:, None].astype(numpy.float32) * fit.scaled.scale
-        return typing.cast(Singles, rows.reshape(-1, *self.frame_shape))
+        frames = rows.reshape(-1, *self.frame_shape)
+        return typing.cast(Singles, frames if self._expected is None else frames + self._expected(numbers))
 
     def sigma(self, numbers: Index) -> Singles:
         """Noise of one recorded frame, standard deviation in counts, shape (n, q, E); frames that `frames` knows."""
@@ -131,8 +142,8 @@ class Guide:
     def _extend(self, new: Index) -> None:
         """Add frames: loadings from the spectra of the fit, maps smoothed over the rows around them."""
         fit = self._begun()
-        counts, self._intensity[new] = fit.scaled.foreign(self._read(new).reshape(new.size, -1), self._noise)
-        self._loadings[new] = counts @ fit.factors.basis.T.astype(numpy.float32)
+        rows, self._intensity[new] = fit.scaled.foreign(new, self._noise)
+        self._loadings[new] = rows @ fit.factors.basis.T.astype(numpy.float32)
         self._mapped[new] = True
         inner = int(numpy.prod(self._shape[1:]))
         first, last = max(0, int(new.min()) // inner - BAND), min(self._shape[0], int(new.max()) // inner + BAND + 1)
@@ -140,3 +151,8 @@ class Guide:
         place = Place.of((last - first, *self._shape[1:]), around - first * inner)
         maps = smooth_maps(self._loadings[around], place)[0]
         self._maps[new] = maps[numpy.searchsorted(around, new)]
+
+
+def _spread(base: Guide, share: Singles) -> Read:
+    """Frames that spectra predict which are spread over q as `share`, (q, E), says."""
+    return lambda numbers: base.frames(numbers) * share

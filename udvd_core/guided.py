@@ -43,6 +43,7 @@ class GuideModel:
         q, channels = buffer.frame_shape
         self.guide = Guide(self._frames, spec.scan_shape, buffer.frame_shape)
         self._sums = Guide(self._summed, spec.scan_shape, (1, channels)) if q > 1 else None
+        self._next_sums: Guide | None = None
         self.camera: Camera | None = None
         self._shape, self._flicker = spec.scan_shape, Flicker()
         self.warning = ""
@@ -53,7 +54,7 @@ class GuideModel:
     @property
     def settled(self) -> bool:
         """Whether all frames were fitted and no component is left to find."""
-        return self.guide.fitted == self._received() and all(one.settled for one in self._guides())
+        return self.guide.fitted == self._received() and self._next_sums is None and self.guide.settled
 
     @property
     def note(self) -> str:
@@ -69,11 +70,15 @@ class GuideModel:
         return f"{rank} component{'s' if rank > 1 else ''} found" if rank else ""
 
     def learn(self) -> None:
-        """Begin a fit of all frames, or find one more component."""
+        """Begin a fit of all frames, or find one more component; frames after their sums over q, which guide them."""
         self.steps += 1
-        unsettled = [one for one in self._guides() if not one.settled]
-        if self.guide.fitted and unsettled:
-            unsettled[0].step()
+        if self._next_sums is not None:
+            if not self._next_sums.settled:
+                self._next_sums.step()
+            else:
+                self._start_frames(self._next_sums)
+        elif self.guide.fitted and not self.guide.settled:
+            self.guide.step()
         elif self.guide.fitted < self._received():
             self._start()
 
@@ -81,6 +86,8 @@ class GuideModel:
         """Denoised frames, shape (n, q, E), counts; never below 0, unless corrected input was."""
         if not self.guide.fitted:
             self._start()
+            if self._next_sums is not None:
+                self._start_frames(self._next_sums)
         counts = self._estimate(self.guide, numbers, quick)
         if self._sums is not None:
             wanted, got = self._estimate(self._sums, numbers, quick), counts.sum(1, keepdims=True)
@@ -131,9 +138,18 @@ class GuideModel:
                 self._flicker = measure_flicker(
                     self._totals(), self._shape, self.camera.noise, self._buffer.frame_shape
                 )
-        self.guide.start(known, self.camera.noise)
-        if self._sums is not None:
-            self._sums.start(known, self.camera.summed)
+        if self._sums is None:
+            self.guide.start(known, self.camera.noise)
+            return
+        self._next_sums = Guide(self._summed, self._shape, (1, self._buffer.frame_shape[1]))
+        self._next_sums.start(known, self.camera.summed)
+
+    def _start_frames(self, sums: Guide) -> None:
+        """Fit frames, as many as were summed, on top of the guide of their sums."""
+        self._sums, self._next_sums = sums, None
+        if self.camera is not None:
+            known = numpy.flatnonzero(self._buffer.received)[: sums.fitted]
+            self.guide.start(known, self.camera.noise, sums)
 
     def _totals(self) -> numpy.typing.NDArray[numpy.float64]:
         """Counts of every frame, shape of the scan."""

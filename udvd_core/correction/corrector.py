@@ -64,12 +64,14 @@ class Corrector:
         self.judged = 0
         """Frames that were there at the last judgement."""
 
-    def judge(self, read: Read, known: Index, noise: NoiseModel, split: Split) -> None:
+    def judge(self, read: Read, known: Index, noise: NoiseModel, split: Split, base: Guide | None = None) -> None:
         """Tune the last layer and set the gate on held-out pixels; all steps of `judging` at once."""
-        for _ in self.judging(read, known, noise, split):
+        for _ in self.judging(read, known, noise, split, base):
             pass
 
-    def judging(self, read: Read, known: Index, noise: NoiseModel, split: Split) -> typing.Iterator[None]:
+    def judging(
+        self, read: Read, known: Index, noise: NoiseModel, split: Split, base: Guide | None = None
+    ) -> typing.Iterator[None]:
         """Judge the correction on a guide that never saw the held-out pixels, in steps of limited length.
 
         Held-out pixels are of two halves: one tunes the last layer, the other sets the gate.
@@ -84,11 +86,13 @@ class Corrector:
             Of the frames.
         split : Split
             Held-out pixels; its guard along E is hidden from the network.
+        base : Guide or None
+            As for `Guide.start`.
         """
         numbers = self._judged_rows(known, math.prod(self.frame_shape))
         held, visible = split.masks(numbers, self.frame_shape)
         counts = read(numbers)
-        fit = BlindFit(counts, visible, numbers, self._shape, noise)
+        fit = BlindFit(counts, visible, numbers, self._shape, noise, base)
         while not fit.settled:
             yield
             fit.step()

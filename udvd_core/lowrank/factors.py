@@ -98,6 +98,18 @@ def refine(scaled: Scaled, loadings: Array, noise: NoiseModel, rounds: int) -> F
     return Factors(maps, turn @ found.spectra, turn @ found.basis, loadings, answer, risk, weights, found.risk)
 
 
+def nothing(factors: Factors) -> Factors:
+    """The same components with nothing in them."""
+    return dataclasses.replace(
+        factors,
+        maps=numpy.zeros_like(factors.maps),
+        loadings=numpy.zeros_like(factors.loadings),
+        basis=numpy.zeros_like(factors.basis),
+        risk=numpy.zeros_like(factors.risk),
+        spectrum_risk=numpy.zeros_like(factors.spectrum_risk),
+    )
+
+
 def smooth_maps(loadings: Array, place: Place) -> tuple[Array, Array, Array]:
     """Denoise maps of unit noise, shape (known, r); also how much of its own value is left in each, and its risk."""
     result, answer, risk = (numpy.empty_like(x) for x in (loadings, loadings[0], loadings[0]))

@@ -12,7 +12,7 @@ import scipy.linalg
 
 from udvd_core.lowrank.coarse import Coarse
 from udvd_core.lowrank.edge import noise_edge
-from udvd_core.lowrank.factors import refine
+from udvd_core.lowrank.factors import nothing, refine
 from udvd_core.lowrank.scaled import Scaled
 from udvd_core.lowrank.search import find_component
 from udvd_core.noise import NoiseModel
@@ -36,6 +36,8 @@ class LowRankFit:
         Counts in units of their noise.
     noise : NoiseModel
         Its correlation between channels and rows.
+    least : int
+        1 where there is always a component, the mean; 0 where all may be known already.
 
     Notes
     -----
@@ -43,12 +45,15 @@ class LowRankFit:
     times, each step a third of it.
     """
 
-    def __init__(self, scaled: Scaled, noise: NoiseModel) -> None:
-        self.scaled, self._noise = scaled, noise
+    def __init__(self, scaled: Scaled, noise: NoiseModel, least: int = 1) -> None:
+        self.scaled, self._noise, self._least = scaled, noise, least
         self._coarse = Coarse.of(scaled.variance, noise)
         self._searches = 0
         self.settled = False
+        self._nothing = False
         self.factors = refine(scaled, self._beyond_noise(), noise, ROUNDS)
+        if self._nothing:
+            self.factors = nothing(self.factors)
 
     def step(self) -> None:
         """Look for one more component below the edge of noise; `settled` when there is none."""
@@ -57,7 +62,9 @@ class LowRankFit:
             self.settled = True
             return
         self._searches += 1
-        loadings: Array = numpy.column_stack((self.factors.loadings, found))
+        known = [] if self._nothing else [self.factors.loadings]
+        self._nothing = False
+        loadings: Array = numpy.column_stack((*known, found))
         self.factors = refine(self.scaled, loadings, self._noise, ROUNDS)
 
     def _beyond_noise(self) -> Array:
@@ -70,7 +77,8 @@ class LowRankFit:
         edge = MARGIN * noise_edge(self.scaled.place.numbers.size, columns, self._coarse.correlation)
         first = max(0, columns - MOST_COMPONENTS)
         values, vectors = scipy.linalg.eigh(gram, subset_by_index=(first, columns - 1))
-        rank = max(1, int((values > edge**2).sum()))
+        beyond = int((values > edge**2).sum())
+        self._nothing, rank = self._least == 0 and beyond == 0, max(1, beyond)
         basis = vectors[:, ::-1][:, :rank].astype(numpy.float32)
         return numpy.concatenate(
             [(self._coarse.rows(rows) @ basis).astype(numpy.float64) for _, rows in self.scaled.blocks()]

@@ -33,10 +33,14 @@ class Scaled:
         Noise variance of each pixel, counts squared.
     mean : array, shape (q, E)
         Counts that stand in for a missing pixel where the intensity is 1.
+    base : callable or None
+        Frames, as `read` gives them, that are taken off: what is known of the scan already.
     """
 
-    def __init__(self, read: Read, place: Place, intensity: Array, variance: Array, mean: Array) -> None:
-        self._read, self.place = read, place
+    def __init__(
+        self, read: Read, place: Place, intensity: Array, variance: Array, mean: Array, base: Read | None = None
+    ) -> None:
+        self._read, self.place, self._base = read, place, base
         self.intensity, self.variance = intensity, variance
         self._mean = mean.astype(numpy.float32).reshape(-1)
         self._row = numpy.sqrt(intensity).astype(numpy.float32)
@@ -66,20 +70,37 @@ class Scaled:
         missing = ~numpy.isfinite(counts)
         if missing.any():
             counts = numpy.where(missing, self.intensity[part, None].astype(numpy.float32) * self._mean, counts)
+        if self._base is not None:
+            counts = counts - self._base(numbers).reshape(numbers.size, -1)
         return typing.cast(Singles, counts / (self._row[part, None] * self._column))
 
     def counts(self, part: slice | Index, rows: Singles) -> Singles:
         """Counts of scaled frames, shape (n, pixels)."""
         return typing.cast(Singles, rows * (self._row[part, None] * self._column))
 
-    def foreign(self, counts: Singles, noise: NoiseModel) -> tuple[Singles, Array]:
-        """Scale frames (n, pixels) of other positions of the same scan; also their intensities, (n,)."""
+    def foreign(self, numbers: Index, noise: NoiseModel) -> tuple[Singles, Array]:
+        """Scaled frames (n, pixels) of other positions of the same scan; also their intensities, (n,)."""
+        counts = self._read(numbers).reshape(numbers.size, -1)
         power = noise.gain * numpy.nan_to_num(counts, posinf=0.0, neginf=0.0) + noise.read_variance
         intensity = numpy.maximum((power / self._column**2).mean(1, dtype=numpy.float64), float(self.intensity.min()))
         missing = ~numpy.isfinite(counts)
         if missing.any():
             counts = numpy.where(missing, intensity[:, None].astype(numpy.float32) * self._mean, counts)
+        if self._base is not None:
+            counts = counts - self._base(numbers).reshape(numbers.size, -1)
         return counts / (numpy.sqrt(intensity)[:, None].astype(numpy.float32) * self._column), intensity
+
+    def total_frame(self) -> Array:
+        """Sum of all frames, counts, shape (q, E); missing pixels count as expected."""
+        total = numpy.zeros(self._column.size)
+        for part, rows in self.blocks():
+            total += (self._row[part].astype(numpy.float64) @ rows) * self._column
+        return total.reshape(self.variance.shape)
+
+    def less(self, base: Read) -> Scaled:
+        """The same scan with frames that are known already taken off."""
+        mean = self._mean.reshape(self.variance.shape).astype(numpy.float64)
+        return Scaled(self._read, self.place, self.intensity, self.variance, mean, base)
 
     def project(self, basis: Array) -> Array:
         """``rows @ basis.T``, shape (known, r), for a basis of shape (r, pixels)."""
