@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import typing
 
 import torch
 
 from udvd_core.errors import EngineError
+
+Result = typing.TypeVar("Result")
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -33,6 +36,30 @@ def choose_device(wanted: str) -> torch.device:
 def leave_a_core() -> None:
     """Compute with one thread fewer than cores: as many threads as cores stand still where a core is taken."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
+
+
+def halving(work: typing.Callable[[int], Result], size: int) -> tuple[Result, int]:
+    """Do some work in batches of `size`, of half the size where the device's memory does not suffice, and so on.
+
+    Returns
+    -------
+    result, size
+        What `work` returned, and the size that fitted.
+
+    Raises
+    ------
+    EngineError
+        When not even batches of 1 fit.
+    """
+    while True:
+        try:
+            return work(size), size
+        except torch.OutOfMemoryError:
+            if size <= 1:
+                raise EngineError("the device's memory does not hold a single frame; use --device cpu") from None
+            size //= 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
 
 def device_name(device: torch.device) -> str:

@@ -16,7 +16,7 @@ from udvd_core.blindspot import BlindspotNetwork, parameter_count
 from udvd_core.buffer import FrameBuffer
 from udvd_core.camera import Camera, measure_camera
 from udvd_core.defects import fill
-from udvd_core.device import choose_device, device_name
+from udvd_core.device import choose_device, device_name, halving
 from udvd_core.errors import WeightsError
 from udvd_core.framing import neighbour_table, pattern_for
 from udvd_core.normalise import Standard, plain_scale, standard_from
@@ -109,11 +109,20 @@ class UdvdModel:
         Never below 0, unless corrected input was: a clamp would then make a bias.
         """
         standard = self._refresh(numpy.flatnonzero(self._buffer.received))
-        windows, _ = self._windows(numbers, standard)
-        result = inference.denoise(self._trainer.best, windows, clamp=self._published)
+        result, self.batch = halving(lambda most: self._denoised(numbers, standard, most), self.batch)
         counts: Array = standard.inverse(result)
         numpy.maximum(counts, self._buffer.floor, out=counts)
         return counts
+
+    def _denoised(self, numbers: Index, standard: Standard, most: int) -> Array:
+        """Standardised denoised frames, at most so many at once."""
+        parts = [
+            inference.denoise(
+                self._trainer.best, self._windows(numbers[start : start + most], standard)[0], clamp=self._published
+            )
+            for start in range(0, numbers.size, most)
+        ]
+        return numpy.concatenate(parts)
 
     def save(self, path: str) -> None:
         """Write the best weights and the number of steps."""

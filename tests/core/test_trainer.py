@@ -7,15 +7,16 @@ import pytest
 import scipy.ndimage
 import torch
 
-from udvd_core import checkpoint, udvd
+from udvd_core import checkpoint, inference, udvd
 from udvd_core.axes import Axis
 from udvd_core.blindspot import BlindspotNetwork, paper_network
 from udvd_core.buffer import FrameBuffer
+from udvd_core.device import choose_device
 from udvd_core.errors import EngineError, WeightsError
 from udvd_core.framing import GRID, LINE
 from udvd_core.settings import ScanSpec, Training
 from udvd_core.trainer import MOST_ROLLBACKS, Trainer
-from udvd_core.udvd import UdvdModel, choose_device
+from udvd_core.udvd import UdvdModel
 
 
 def small_trainer(learning_rate=3e-3):
@@ -269,3 +270,22 @@ def test_devices_that_are_not_there_are_refused(name):
 def test_auto_is_some_device():
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert choose_device("cpu").type == "cpu"
+
+
+def test_a_batch_too_large_for_the_device_is_halved(rng, monkeypatch):
+    spec = spec_for()
+    model, _ = model_for(spec, rng)
+    whole = model.denoise(numpy.arange(spec.count))
+    plain = inference.denoise
+
+    def little_memory(network, windows, **options):
+        if len(windows) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(network, windows, **options)
+
+    monkeypatch.setattr(inference, "denoise", little_memory)
+    numpy.testing.assert_allclose(model.denoise(numpy.arange(spec.count)), whole, rtol=1e-5)
+    assert 1 <= model.batch <= 3
+    monkeypatch.setattr(inference, "denoise", lambda *_, **__: little_memory(None, range(9)))
+    with pytest.raises(EngineError, match="does not hold a single frame"):
+        model.denoise(numpy.arange(2))

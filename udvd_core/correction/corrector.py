@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import typing
 
@@ -15,6 +16,7 @@ from udvd_core.correction.blocks import Frames, Piece, pieces
 from udvd_core.correction.gate import CLOSED, Gate, judge
 from udvd_core.correction.inputs import left_over, residual
 from udvd_core.correction.network import CorrectionNetwork
+from udvd_core.device import halving
 from udvd_core.guide import Guide
 from udvd_core.lowrank.scaled import Read
 from udvd_core.noise import NoiseModel
@@ -60,6 +62,7 @@ class Corrector:
         self._grid = (scan_shape[-2], scan_shape[-1]) if len(scan_shape) > 1 else (1, scan_shape[0])
         self._shape, self.frame_shape, self._device = scan_shape, frame_shape, device
         self._left = numpy.zeros((4, *frame_shape), numpy.float32)
+        self._pixels = BATCH_PIXELS if device.type == "cpu" else CUDA_PIXELS
         self.gate: Gate = CLOSED
         self.judged = 0
         """Frames that were there at the last judgement."""
@@ -162,7 +165,7 @@ class Corrector:
             channels = piece.own.shape[2]
             wanted = torch.from_numpy(pixels[piece.chosen][:, piece.rows].reshape(-1, channels))
             target = torch.from_numpy(missing[piece.chosen][:, piece.rows].reshape(-1, channels))
-            for part, own, around in self._batches(piece):
+            for part, own, around in self._batches(piece, self._pixels):
                 seen = self._network.features(own, around).cpu().movedim(1, 2)[wanted[part]].double()
                 seen = torch.cat((seen, torch.ones(len(seen), 1, dtype=torch.float64)), 1)
                 normal += seen.T @ seen
@@ -175,13 +178,16 @@ class Corrector:
         """What the network would add, in units of the noise, shape (n, q, E)."""
         result = numpy.zeros((numbers.size, *self.frame_shape), numpy.float32)
         for piece in pieces(numbers, known, self._grid, frames, self._left, noise):
-            found = torch.cat([self._network(own, around).cpu() for _, own, around in self._batches(piece)])
+            found, self._pixels = halving(functools.partial(self._found, piece), self._pixels)
             result[piece.chosen, piece.rows] = found.numpy().reshape(piece.chosen.size, -1, result.shape[2])
         return result
 
-    def _batches(self, piece: Piece) -> typing.Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    def _found(self, piece: Piece, pixels: int) -> torch.Tensor:
+        """Corrections of a piece, so many pixels at once."""
+        return torch.cat([self._network(own, around).cpu() for _, own, around in self._batches(piece, pixels)])
+
+    def _batches(self, piece: Piece, pixels: int) -> typing.Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
         """Spectra that go through the network together, on its device."""
-        pixels = BATCH_PIXELS if self._device.type == "cpu" else CUDA_PIXELS
         step = max(1, pixels // piece.own.shape[2])
         for start in range(0, len(piece.own), step):
             part = slice(start, start + step)
