@@ -36,6 +36,11 @@ class PcaModel:
         self.neighbours: Index = numpy.arange(buffer.received.size)[:, None]
 
     @property
+    def ready(self) -> bool:
+        """Whether there was a fit."""
+        return self._fitted > 0
+
+    @property
     def settled(self) -> bool:
         """Whether all frames were fitted."""
         return self._fitted == int(self._buffer.received.sum())

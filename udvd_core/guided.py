@@ -57,6 +57,11 @@ class GuideModel:
         return self.guide.fitted == self._received() and self._next_sums is None and self.guide.settled
 
     @property
+    def ready(self) -> bool:
+        """Whether there was a fit."""
+        return self.guide.fitted > 0
+
+    @property
     def note(self) -> str:
         """Warnings, faulty pixels and flicker."""
         defects = self.camera.defects if self.camera else None

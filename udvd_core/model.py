@@ -52,6 +52,11 @@ class Model(typing.Protocol):
         ...
 
     @property
+    def ready(self) -> bool:
+        """Whether it can denoise without preparing for it first, so that the time tells its speed."""
+        ...
+
+    @property
     def instant(self) -> bool:
         """Whether a quick look at all frames costs next to nothing."""
         ...
@@ -88,7 +93,7 @@ class RawModel:
 
     name, device, steps, settled = "raw", "none", 0, True
     learned = note = ""
-    learns, instant = False, False
+    learns, ready, instant = False, True, False
     batch = 4096
 
     def __init__(self, buffer: FrameBuffer) -> None:

@@ -194,7 +194,7 @@ class Session:
             if self._closing or self._must_close():
                 self._closing = True
                 return self._last_batch()
-            speed_unknown = math.isnan(self._rate) and self.model.steps  # the first step may prepare more than it does
+            speed_unknown = math.isnan(self._rate) and self.model.ready
             if speed_unknown or (self._live and self._waiting(NEVER).size):
                 return self._denoise(self._oldest(numpy.flatnonzero(self._buffer.received)), final=False)
         elif (fresh := self._waiting(NEVER)).size and self._has_time("fresh", FRESH_SHARE):

@@ -49,7 +49,7 @@ class UdvdModel:
 
     name = "udvd"
     note = ""
-    learns, instant = True, False
+    learns, ready, instant = True, True, False
 
     def __init__(self, spec: ScanSpec, buffer: FrameBuffer, resume: str | None = None) -> None:
         training = spec.training

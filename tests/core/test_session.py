@@ -261,7 +261,7 @@ class SlowModel:
     """A model that takes a set time for everything; a denoised frame tells the steps behind it."""
 
     name, device, learned, note = "slow", "none", "", ""
-    learns = instant = False
+    learns, ready, instant = False, True, False
 
     def __init__(self, spec, clock, step_s=0.05, frame_s=0.001, batch=4, settled_at=math.inf):
         self._clock, self._shape, self._step_s, self._frame_s = clock, spec.frame_shape, step_s, frame_s
