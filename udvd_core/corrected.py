@@ -83,12 +83,14 @@ class GuidedModel(GuideModel):
 
     @property
     def learned(self) -> str:
-        """How many components were found, and how much of the network's correction held-out counts let pass."""
+        """Components found, how much of the network's correction held-out counts let pass, and the hidden set."""
         told = super().learned
         if not self._correctors or not self._correctors[0].judged:
             return told
         share = float(self._correctors[0].gate.share.mean())
-        return f"{told}, {share:.0%} of the correction passes" if share else f"{told}, no correction passes"
+        passes = f"{share:.0%} of the correction passes" if share else "no correction passes"
+        rows, channels = self._hidden or (self.camera.hidden.radius if self.camera else (0, 0))
+        return f"{told}, {passes}, {rows}x{channels} hidden"
 
     def learn(self) -> None:
         """A step of the guide, or of the judgement of its correction where the guide is not much behind."""
