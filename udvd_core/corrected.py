@@ -8,6 +8,7 @@ import typing
 import numpy
 import numpy.typing
 
+from udvd_core import guided
 from udvd_core.buffer import FrameBuffer
 from udvd_core.correction import weights
 from udvd_core.correction.corrector import Corrector
@@ -94,9 +95,11 @@ class GuidedModel(GuideModel):
 
     def learn(self) -> None:
         """A step of the guide, or of the judgement of its correction where the guide is not much behind."""
-        received = self._received()
-        behind = received > 1.25 * self.guide.fitted or received == self._buffer.received.size
+        whole = self._received() == self._buffer.received.size
+        behind = whole or self._received() > guided.GROWTH * self.guide.fitted
         if not super().settled and (behind or not self.guide.settled):
+            if whole:
+                self._judging = None  # of fewer frames; it would take the last judgement's time
             super().learn()
             return
         if self._judging is None:

@@ -149,7 +149,7 @@ class Guide:
         first, last = max(0, int(new.min()) // inner - BAND), min(self._shape[0], int(new.max()) // inner + BAND + 1)
         around = first * inner + numpy.flatnonzero(self._mapped[first * inner : last * inner])
         place = Place.of((last - first, *self._shape[1:]), around - first * inner)
-        maps = smooth_maps(self._loadings[around], place)[0]
+        maps, _ = smooth_maps(self._loadings[around], place)
         self._maps[new] = maps[numpy.searchsorted(around, new)]
 
 

@@ -20,7 +20,7 @@ Array = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
 
 GROWTH = 1.25
-"""The camera is measured anew when there are this much more frames."""
+"""The camera is measured anew, and the guide is behind, when there are this much more frames."""
 BATCH_PIXELS = 1 << 22
 
 

@@ -34,8 +34,6 @@ class Factors:
         A scaled frame times its transpose is a raw loading with noise of unit variance.
     loadings : array, shape (known, r)
         Raw loadings.
-    answer : array, shape (r,)
-        How much of its own raw loading is in a denoised one, on average.
     risk : array, shape (r,)
         Expected squared error of the denoised loadings, averaged over positions.
     weights : array, shape (known, s)
@@ -48,7 +46,6 @@ class Factors:
     spectra: Array
     basis: Array
     loadings: Array
-    answer: Array
     risk: Array
     weights: Array
     spectrum_risk: Array
@@ -87,15 +84,15 @@ def refine(scaled: Scaled, loadings: Array, noise: NoiseModel, rounds: int) -> F
     ``4 x frames x pixels x r``.
     """
     for _ in range(rounds):
-        maps = smooth_maps(loadings, scaled.place)[0]
+        maps, _ = smooth_maps(loadings, scaled.place)
         orthonormal, _ = numpy.linalg.qr(maps)
         found = _spectra(scaled, orthonormal, noise)
         loadings = scaled.project(found.basis) - orthonormal @ found.own
     _, _, turn = numpy.linalg.svd(loadings - loadings.mean(0), full_matrices=False)
     loadings = loadings @ turn.T
-    maps, answer, risk = smooth_maps(loadings, scaled.place)
+    maps, risk = smooth_maps(loadings, scaled.place)
     weights = orthonormal @ found.turn
-    return Factors(maps, turn @ found.spectra, turn @ found.basis, loadings, answer, risk, weights, found.risk)
+    return Factors(maps, turn @ found.spectra, turn @ found.basis, loadings, risk, weights, found.risk)
 
 
 def nothing(factors: Factors) -> Factors:
@@ -110,16 +107,16 @@ def nothing(factors: Factors) -> Factors:
     )
 
 
-def smooth_maps(loadings: Array, place: Place) -> tuple[Array, Array, Array]:
-    """Denoise maps of unit noise, shape (known, r); also how much of its own value is left in each, and its risk."""
-    result, answer, risk = (numpy.empty_like(x) for x in (loadings, loadings[0], loadings[0]))
+def smooth_maps(loadings: Array, place: Place) -> tuple[Array, Array]:
+    """Denoise maps of unit noise, shape (known, r); also the expected squared error of each, (r,)."""
+    result, risk = numpy.empty_like(loadings), numpy.empty(loadings.shape[1])
     for k, values in enumerate(loadings.T):
         level = values.mean()
         shrunk = smooth(place.spread(values - level), place.sizes)
         result[:, k] = place.gather(shrunk.estimate) + level
-        answer[k] = min(max(shrunk.divergence, 1.0 / values.size), 1.0)
-        risk[k] = max(shrunk.risk, 0.5 * answer[k])
-    return result, answer, risk
+        answer = min(max(shrunk.divergence, 1.0 / values.size), 1.0)  # of a loading to its own noise
+        risk[k] = max(shrunk.risk, 0.5 * answer)
+    return result, risk
 
 
 class _Spectra(typing.NamedTuple):
