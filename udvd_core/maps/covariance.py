@@ -1,0 +1,82 @@
+"""How sure a map is: the variance of weighted sums of channels, whatever the data went through before.
+
+A map is a function of the spectrum. Its gradient, one weight per channel used, is all that is asked of the
+errors: recorded counts have `CountingCovariance`; denoised data bring a `Covariance` of their own, because
+their errors are neither independent nor Poisson.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+import numpy
+import numpy.typing
+
+from udvd_core.noise import NoiseModel
+
+Array = numpy.typing.NDArray[typing.Any]
+Doubles = numpy.typing.NDArray[numpy.float64]
+Index = numpy.typing.NDArray[numpy.int64]
+
+
+class Covariance(typing.Protocol):
+    """What is known of the errors of spectra, position by position."""
+
+    def variance(self, weights: Doubles, channels: Index, positions: slice) -> Doubles:
+        """Variance of the sums ``(weights * spectra[positions, channels]).sum(1)``.
+
+        Parameters
+        ----------
+        weights : array, shape (n, channels used)
+            Weights of the channels at every position of `positions`; some rows may be all zero.
+        channels : integer array, shape (channels used,)
+            Their numbers along the whole energy axis, all different, in any order.
+        positions : slice
+            Flat positions of the scan, n of them, step 1; start and stop are given.
+
+        Returns
+        -------
+        array, shape (n,), float64, counts squared
+            Not negative, finite.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class CountingCovariance:
+    """Errors of recorded counts: variance by the mean, neighbouring channels correlated.
+
+    Attributes
+    ----------
+    noise : NoiseModel
+        Gain, read variance and correlation along E, measured on the scan.
+    expected : array, shape (positions, E), counts
+        Expected counts. The recorded ones do: the variance is linear in them, so they make it uncertain
+        but not wrong on average.
+
+    Notes
+    -----
+    Neighbours share the arithmetic mean of their variances times the correlation, which is what electrons that
+    count twice do. A variance is at least what one electron would give, spread evenly over the channels.
+    """
+
+    noise: NoiseModel
+    expected: Array
+
+    def variance(self, weights: Doubles, channels: Index, positions: slice) -> Doubles:
+        """As `Covariance.variance`."""
+        counts = self.expected[positions][:, channels]
+        power = weights * weights
+        least = self.noise.gain**2 * power.mean(axis=1)
+        order = numpy.argsort(channels)
+        for lag, correlation in enumerate(self.noise.correlation, 1):
+            at = numpy.minimum(numpy.searchsorted(channels, channels + lag, sorter=order), channels.size - 1)
+            first = numpy.flatnonzero(channels[order[at]] == channels + lag)
+            second = order[at[first]]
+            shared = correlation * weights[:, first] * weights[:, second]
+            power[:, first] += shared
+            power[:, second] += shared
+        variance = self.noise.gain * numpy.einsum("nc,nc->n", power, counts)
+        variance += self.noise.read_variance * power.sum(axis=1)
+        return typing.cast(Doubles, numpy.maximum(variance, least))

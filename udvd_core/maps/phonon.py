@@ -1,0 +1,246 @@
+"""Phonon maps: counts in windows of meV, each spectrum by its own zero of energy, less the zero-loss tail."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+
+import numpy
+
+from udvd_core.axes import Axis
+from udvd_core.errors import InputError
+from udvd_core.maps.scoring import Array, Bools, Doubles, check_spectra, fit, shifted
+from udvd_core.noise import NoiseModel, window_factor
+
+Window = tuple[float, float]
+Place = tuple[Doubles, Doubles, Doubles, Bools]  # of some spectra: counts, loss, share of each window, fitted channels
+
+SPREAD = (1.0, 0.25)  # standard deviation of a position's exponent and curvature around those of the scan
+CHUNK = 2048  # positions
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowMaps:
+    """Maps of some windows.
+
+    Attributes
+    ----------
+    values, sigma : array, shape (windows, n)
+        Counts in every window, and their standard error.
+    """
+
+    values: Doubles
+    sigma: Doubles
+
+
+def aligned_counts(
+    spectra: Array,
+    energy: Axis,
+    windows: typing.Sequence[Window],
+    position: Doubles,
+    noise: NoiseModel | None = None,
+) -> WindowMaps:
+    """Counts in windows that move with the zero-loss peak; of a window around 0 eV, the zero-loss map.
+
+    Parameters
+    ----------
+    spectra : array, shape (n, E)
+        Counts. They are not moved: of a channel that a window's edge cuts, its share counts.
+    energy : Axis
+        Energy loss as recorded, eV.
+    windows : sequence of (low, high)
+        Energy loss from the zero-loss peak, eV.
+    position : array, shape (n,)
+        Where the zero-loss peak lies, eV, as from `udvd_core.maps.zero_loss.zero_loss`.
+    noise : NoiseModel, optional
+        Noise of the counts; Poisson without it.
+
+    Raises
+    ------
+    InputError
+        When the spectra do not fit the axis, or a window leaves its range at any position.
+
+    Notes
+    -----
+    Sigma holds the noise of the counts, at least that of a single one, not the error of `position`.
+    """
+    check_spectra(spectra, energy)
+    noise = noise or NoiseModel()
+    columns = _columns(energy, windows, position)
+    values = numpy.empty((len(windows), len(spectra)))
+    variance = numpy.empty_like(values)
+    for part, (counts, _, shares, _) in _places(spectra, energy, windows, (), position, columns):
+        values[:, part], variance[:, part] = _sums(counts, shares, noise)
+    return WindowMaps(values, numpy.sqrt(variance))
+
+
+def phonon_maps(
+    spectra: Array,
+    energy: Axis,
+    windows: typing.Sequence[Window],
+    tail: typing.Sequence[Window],
+    position: Doubles,
+    noise: NoiseModel | None = None,
+    order: int = 1,
+) -> WindowMaps:
+    """Counts in windows less the tail of the zero-loss peak.
+
+    Parameters
+    ----------
+    spectra, energy, windows, position, noise
+        As for `aligned_counts`.
+    tail : sequence of (low, high)
+        Windows where the tail is fitted, on either side of the phonons, energy loss in eV.
+    order : int
+        Of the polynomial in log energy loss that the log of the tail is: 1 is a power law.
+
+    Raises
+    ------
+    InputError
+        As for `aligned_counts`; also where a tail window reaches 0 eV, overlaps a window, or the tail
+        windows hold too few channels or no counts at all.
+
+    Notes
+    -----
+    Poisson likelihood at every position. The exponent is held to that of the sum of all positions with a
+    standard deviation of 1, the curvature with 0.25, for positions with a handful of counts. What noise adds to the
+    mean of the extrapolated tail to second order is taken off: half its curvature times the covariance,
+    and the bias of the parameters (Cordeiro and McCullagh 1991).
+    """
+    check_spectra(spectra, energy)
+    noise = noise or NoiseModel()
+    _check_tail(windows, tail, order)
+    columns = _columns(energy, [*windows, *tail], position)
+    common = _common(spectra, energy, tail, position, order, noise)
+    values = numpy.empty((len(windows), len(spectra)))
+    variance = numpy.empty_like(values)
+    precision = numpy.array([0.0, *(spread**-2 for spread in SPREAD[:order])])
+    for part, (counts, loss, shares, inside) in _places(spectra, energy, windows, tail, position, columns):
+        start = numpy.repeat(common, len(counts), 0)
+        total = (counts * inside).sum(1)
+        expected = (_polynomial(loss, start)[0] * inside).sum(1)
+        start[:, 0] += numpy.log(numpy.maximum(total, 0.5) / expected)
+        found = fit(counts, loss, _polynomial, start, noise, inside=inside, precision=precision)
+        summed, spread = _sums(counts, shares, noise)
+        mean, slopes = _polynomial(loss, found.parameters)
+        excess = _excess(mean, slopes, found.covariance, inside, noise)
+        gradient = shares.swapaxes(0, 1) @ slopes.swapaxes(1, 2)
+        values[:, part] = summed - numpy.einsum("wne,ne->wn", shares, mean - excess)
+        variance[:, part] = spread + (gradient * (gradient @ found.covariance)).sum(2).T
+    return WindowMaps(values, numpy.sqrt(variance))
+
+
+def _check_tail(windows: typing.Sequence[Window], tail: typing.Sequence[Window], order: int) -> None:
+    """Refuse what no tail can be fitted to."""
+    if order not in (1, 2):
+        raise InputError(f"the polynomial of the zero-loss tail has order {order}; want 1 or 2")
+    if not tail:
+        raise InputError("no window for the zero-loss tail is given; want one on either side of the phonons")
+    for low, high in [*windows, *tail]:
+        if low <= 0:
+            raise InputError(
+                f"window {1e3 * low:g} to {1e3 * high:g} meV reaches the zero-loss peak's own position;"
+                " a tail can be taken off above 0 meV only"
+            )
+    for low, high in tail:
+        for other in windows:
+            if low < other[1] - 1e-9 and other[0] < high - 1e-9:
+                raise InputError(
+                    f"tail window {1e3 * low:g} to {1e3 * high:g} meV overlaps window"
+                    f" {1e3 * other[0]:g} to {1e3 * other[1]:g} meV: fit the tail where no phonon is"
+                )
+
+
+def _columns(energy: Axis, windows: typing.Sequence[Window], position: Doubles) -> slice:
+    """Channels that the windows need at one position or another."""
+    if not numpy.isfinite(position).all():
+        raise InputError("a zero-loss position is not finite; want one for every spectrum, eV")
+    half = energy.scale / 2
+    first, last = energy.offset - half, energy.offset + energy.scale * energy.size - half
+    for low, high in windows:
+        if not -math.inf < low < high < math.inf:
+            raise InputError(f"window is {1e3 * low:g} to {1e3 * high:g} meV; want a low and a higher energy loss")
+        if low + position.min() < first - 1e-9 or high + position.max() > last + 1e-9:
+            raise InputError(
+                f"window {1e3 * low:g} to {1e3 * high:g} meV leaves the energy range"
+                f" {1e3 * (first - position.min()):g} to {1e3 * (last - position.max()):g} meV that all positions"
+                " share: choose a window inside it"
+            )
+    low = min((w[0] for w in windows), default=0.0) + position.min()
+    high = max((w[1] for w in windows), default=0.0) + position.max()
+    begin = max(0, math.floor((low - first) / energy.scale + 1e-9))
+    return slice(begin, min(energy.size, math.ceil((high - first) / energy.scale - 1e-9)))
+
+
+def _places(
+    spectra: Array,
+    energy: Axis,
+    windows: typing.Sequence[Window],
+    tail: typing.Sequence[Window],
+    position: Doubles,
+    columns: slice,
+) -> typing.Iterator[tuple[slice, Place]]:
+    """Positions in chunks, with shares of shape (windows, m, E)."""
+    values, half = energy.values()[columns], energy.scale / 2
+    for low in range(0, len(spectra), CHUNK):
+        part = slice(low, low + CHUNK)
+        loss = values - position[part, None]
+        shares = numpy.zeros((len(windows), *loss.shape))
+        for share, (a, b) in zip(shares, windows, strict=True):
+            share[:] = numpy.minimum(loss + half, b) - numpy.maximum(loss - half, a)
+        inside = numpy.zeros(loss.shape, dtype=numpy.bool_)
+        for a, b in tail:
+            inside |= (loss >= a) & (loss < b)
+        counts = spectra[part, columns].astype(numpy.float64)
+        yield part, (counts, loss, numpy.clip(shares / energy.scale, 0.0, 1.0), inside)
+
+
+def _sums(counts: Doubles, shares: Doubles, noise: NoiseModel) -> tuple[Doubles, Doubles]:
+    """Counts of every window and their variance, both (windows, m)."""
+    summed = numpy.einsum("wne,ne->wn", shares, counts)
+    squared = (shares**2).sum(2)
+    seen = numpy.maximum(numpy.einsum("wne,ne->wn", shares**2, counts), noise.gain)
+    factor = numpy.array([window_factor(noise.correlation, max(1, round(float(s.mean())))) for s in squared])
+    return summed, factor[:, None] * (noise.gain * seen + noise.read_variance * squared)
+
+
+def _common(
+    spectra: Array, energy: Axis, tail: typing.Sequence[Window], position: Doubles, order: int, noise: NoiseModel
+) -> Doubles:
+    """Tail of the sum of all spectra at their median position, parameters of shape (1, order + 1)."""
+    loss = energy.values() - numpy.median(position)
+    inside = numpy.zeros(loss.shape, dtype=numpy.bool_)
+    for low, high in tail:
+        inside |= (loss >= low) & (loss < high)
+    counts = spectra.sum(axis=0, dtype=numpy.float64)[inside]
+    if inside.sum() <= order + 1 or counts.sum() <= 0:
+        raise InputError(
+            f"the windows of the zero-loss tail hold {inside.sum()} channels and {counts.sum():g} counts;"
+            f" want more than {order + 1} channels with counts: widen them"
+        )
+    start = numpy.zeros((1, order + 1))
+    start[0, :2] = math.log(counts.mean()), -2.0
+    noise = NoiseModel(noise.gain, noise.read_variance * len(spectra))
+    start[0] = fit(counts[None], loss[inside], _polynomial, start, noise).parameters[0]
+    start[0, 0] -= math.log(len(spectra))
+    return start
+
+
+def _polynomial(loss: Doubles, parameters: Doubles) -> tuple[Doubles, Doubles]:
+    """Tail whose log is a polynomial in log energy loss, 1 at 0.1 eV; also its derivatives."""
+    log = numpy.log(numpy.maximum(loss, 1e-4) / 0.1)
+    powers = log[:, None] ** numpy.arange(parameters.shape[1])[:, None]
+    mean = numpy.exp(numpy.clip((powers * parameters[..., None]).sum(1), -60.0, 60.0))
+    return mean, powers * mean[:, None]
+
+
+def _excess(mean: Doubles, slopes: Doubles, covariance: Doubles, inside: Bools, noise: NoiseModel) -> Doubles:
+    """What noise adds to the expected tail to second order, at most half of it, shape (m, E)."""
+    gain, shift = shifted(noise)
+    powers = slopes / mean[:, None]
+    spread: Doubles = (powers * (covariance @ powers)).sum(1)
+    score = slopes @ (inside * spread * mean / (mean + shift))[..., None]
+    bias = -0.5 / gain * (covariance @ score)[..., 0]
+    relative: Doubles = 0.5 * spread + (powers * bias[..., None]).sum(1)
+    return numpy.clip(relative, -0.5, 0.5) * mean
