@@ -24,7 +24,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("udvd_core.settings",),
     (
         *("udvd_core.detector", "udvd_core.files", "udvd_core.framing", "udvd_core.maps", "udvd_core.metrics"),
-        *("udvd_core.noise", "udvd_core.normalise", "udvd_core.simulate", "udvd_core.tiling"),
+        *("udvd_core.noise", "udvd_core.normalise", "udvd_core.saturation", "udvd_core.simulate", "udvd_core.tiling"),
+        "udvd_core.lowrank.uncertainty",
     ),
     (
         *("udvd_core.blindspot", "udvd_core.buffer", "udvd_core.defects", "udvd_core.flicker"),

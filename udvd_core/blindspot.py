@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from udvd_core.device import mixed_precision
 from udvd_core.framing import GRID, LINE, Pattern
 
 SLOPE = 0.1  # of LeakyReLU
@@ -133,12 +134,13 @@ class BlindspotNetwork(nn.Module):
         -------
         tensor, shape (batch, q, E)
         """
-        along_q, along_energy = self._branches(frames, 0), self._branches(frames, 1)
-        features = torch.cat((along_q[0], along_energy[0], along_q[1], along_energy[1]), 1)
-        x = functional.leaky_relu(self.mix[0](features), SLOPE)
-        x = functional.leaky_relu(self.mix[1](x), SLOPE)
-        estimate: torch.Tensor = self.mix[2](x)
-        return estimate[:, 0]
+        with mixed_precision(frames.device):
+            along_q, along_energy = self._branches(frames, 0), self._branches(frames, 1)
+            features = torch.cat((along_q[0], along_energy[0], along_q[1], along_energy[1]), 1)
+            x = functional.leaky_relu(self.mix[0](features), SLOPE)
+            x = functional.leaky_relu(self.mix[1](x), SLOPE)
+            estimate: torch.Tensor = self.mix[2](x)
+        return estimate[:, 0].to(frames.dtype)
 
     def _branches(self, frames: torch.Tensor, axis: int) -> tuple[torch.Tensor, ...]:
         """Features of the two rotations along q (0) or E (1), turned back, each blind along its direction."""

@@ -10,7 +10,6 @@ import numpy
 import numpy.typing
 
 from udvd_core.errors import InputError
-from udvd_core.noise import NoiseModel, fit_noise
 
 Array = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
@@ -19,7 +18,7 @@ CHUNK_BYTES = 32 << 20  # of double precision at once
 
 
 class FrameBuffer:
-    """Frames ``(q, E)`` of one scan, with the statistics that a standardisation needs.
+    """Frames ``(q, E)`` of one scan, their mean, lowest value and ceiling.
 
     Adding a frame costs the same however many are there; a frame that comes twice counts once.
 
@@ -46,10 +45,10 @@ class FrameBuffer:
             self._frames = numpy.zeros(shape, numpy.float32)
         self.floor = 0.0
         """The lowest value so far, 0 for counts; below 0 where dark or gain were corrected."""
+        self.ceiling = math.inf
+        """Counts from which on a pixel is saturated and what it recorded a lower limit."""
         self._sum = numpy.zeros(frame_shape)
         self._used = numpy.zeros(frame_shape)
-        self._difference = numpy.zeros(frame_shape)
-        self._pairs = numpy.zeros(frame_shape)
 
     @property
     def on_disk(self) -> bool:
@@ -86,10 +85,7 @@ class FrameBuffer:
         return int(new.size)
 
     def _count(self, added: Index) -> None:
-        """Add frames to the sums, and the differences of all pairs of successive frames that they complete."""
-        first = numpy.union1d(added - 1, added)
-        first = first[(first >= 0) & (first < len(self.received) - 1)]
-        first = first[self.received[first] & self.received[first + 1]]
+        """Add frames to the sums."""
         at_once = max(1, CHUNK_BYTES // (8 * math.prod(self.frame_shape)))
         for at in range(0, added.size, at_once):
             block = self._frames[added[at : at + at_once]].astype(numpy.float64)
@@ -98,26 +94,21 @@ class FrameBuffer:
             self.floor = min(self.floor, float(block.min(initial=0.0)))
             self._sum += block.sum(0)
             self._used += finite.sum(0)
-        for at in range(0, first.size, at_once):
-            part = first[at : at + at_once]
-            one, two = (self._frames[numbers].astype(numpy.float64) for numbers in (part, part + 1))
-            both = numpy.isfinite(one) & numpy.isfinite(two)
-            self._difference += (numpy.subtract(two, one, out=numpy.zeros_like(one), where=both) ** 2).sum(0)
-            self._pairs += both.sum(0)
 
     def mean(self) -> numpy.typing.NDArray[numpy.float64]:
         """Mean frame so far, shape (q, E), counts."""
         return self._sum / numpy.maximum(self._used, 1)
 
-    def noise(self) -> NoiseModel:
-        """Noise so far, from differences between frames that follow each other."""
-        if not self._pairs.any():
-            return NoiseModel()
-        return fit_noise(self.mean(), self._difference / numpy.maximum(2 * self._pairs, 1))
+    def recorded(self, numbers: Index) -> Array:
+        """Frames of these numbers as they came, any shape of `numbers`; shape (*numbers.shape, q, E)."""
+        picked: Array = numpy.asarray(self._frames[numbers])
+        return picked
 
     def frames(self, numbers: Index) -> Array:
-        """Frames of these numbers, any shape of `numbers`; shape (*numbers.shape, q, E)."""
-        picked: Array = numpy.asarray(self._frames[numbers])
+        """The same to learn from: NaN where a pixel is saturated."""
+        picked = self.recorded(numbers)
+        if math.isfinite(self.ceiling):
+            picked = numpy.where(picked >= self.ceiling, numpy.float32(numpy.nan), picked)
         return picked
 
     def close(self) -> None:

@@ -62,10 +62,8 @@ class GuidedModel(GuideModel):
         self._judging: typing.Iterator[None] | None = None
         try:
             source = weights.SHIPPED if training.weights is None else pathlib.Path(training.weights)
-            network, self._hash = weights.load(source)
-            self._correctors = [
-                Corrector(network, spec.scan_shape, one.frame_shape, self._device) for one in self._guides()
-            ]
+            self._network, self._hash = weights.load(source)
+            self._correctors = [self._corrector(one) for one in self._guides()]
         except WeightsError as error:
             if training.weights is not None:
                 raise
@@ -86,8 +84,10 @@ class GuidedModel(GuideModel):
     def learned(self) -> str:
         """Components found, how much of the network's correction held-out counts let pass, and the hidden set."""
         told = super().learned
-        if not self._correctors or not self._correctors[0].judged:
+        if not self._correctors or not told:
             return told
+        if not self._correctors[0].judged:
+            return f"{told}, correction not judged"
         share = float(self._correctors[0].gate.share.mean())
         passes = f"{share:.0%} of the correction passes" if share else "no correction passes"
         rows, channels = self._hidden or (self.camera.hidden.radius if self.camera else (0, 0))
@@ -133,6 +133,15 @@ class GuidedModel(GuideModel):
                 "correction_gain": one.gate.gain,
             }
         return facts
+
+    def _start_frames(self, sums: Guide) -> None:
+        """As for the guide; other rows may hold light than before."""
+        super()._start_frames(sums)
+        if self._correctors and self._correctors[0].frame_shape != self.guide.frame_shape:
+            self._correctors[0], self._judging = self._corrector(self.guide), None
+
+    def _corrector(self, guide: Guide) -> Corrector:
+        return Corrector(self._network, self._shape, guide.frame_shape, self._device)
 
     def _due(self, one: Corrector) -> bool:
         """Whether a correction has to be judged, for the first time or anew."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing
 
@@ -10,6 +11,7 @@ import torch
 from udvd_core.errors import EngineError
 
 Result = typing.TypeVar("Result")
+Network = typing.TypeVar("Network", bound=torch.nn.Module)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -31,6 +33,18 @@ def choose_device(wanted: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise EngineError(f"device {wanted!r} is not there: {torch.cuda.device_count()} CUDA devices; use auto or cpu")
     return device
+
+
+def placed(network: Network, device: torch.device) -> Network:
+    """Put a network on its device; on CUDA with its channels last, as convolutions in half precision want them."""
+    if device.type == "cuda":
+        return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(device)
+
+
+def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[typing.Any]:
+    """Convolutions in bfloat16 on CUDA; as they are on a CPU, where little is gained (docs/decisions/0007)."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def leave_a_core() -> None:

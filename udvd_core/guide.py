@@ -12,6 +12,7 @@ from udvd_core.lowrank.fit import LowRankFit
 from udvd_core.lowrank.place import Place
 from udvd_core.lowrank.profile import profile
 from udvd_core.lowrank.scaled import Read
+from udvd_core.lowrank.uncertainty import Uncertainty
 from udvd_core.lowrank.whiten import whiten
 from udvd_core.noise import NoiseModel
 
@@ -47,7 +48,7 @@ class Guide:
         self._mapped = numpy.zeros(count, bool)
         self._fit: LowRankFit | None = None
         self._noise = NoiseModel()
-        self._expected: Read | None = None
+        self._expected: _Expected | None = None
         self.fitted = 0
         """Frames that the last fit saw."""
 
@@ -71,8 +72,8 @@ class Guide:
         scaled = whiten(self._read, Place.of(self._shape, known), noise, self.frame_shape)
         self._noise = noise
         if base is not None:
-            self._expected = _spread(base, profile(scaled.total_frame(), noise))
-            scaled = scaled.less(self._expected)
+            self._expected = _Expected(base, profile(scaled.total_frame(), noise))
+            scaled = scaled.less(self._expected.frames)
         self._fit = LowRankFit(scaled, noise, least=1 if base is None else 0)
         self.fitted = known.size
         self._take()
@@ -92,21 +93,46 @@ class Guide:
         rows = self._maps[numbers].astype(numpy.float32) @ fit.factors.spectra.astype(numpy.float32)
         rows *= numpy.sqrt(self._intensity[numbers])[:, None].astype(numpy.float32) * fit.scaled.scale
         frames = rows.reshape(-1, *self.frame_shape)
-        return typing.cast(Singles, frames if self._expected is None else frames + self._expected(numbers))
+        return typing.cast(Singles, frames if self._expected is None else frames + self._expected.frames(numbers))
 
     def sigma(self, numbers: Index) -> Singles:
         """Noise of one recorded frame, standard deviation in counts, shape (n, q, E); frames that `frames` knows."""
         rows = numpy.sqrt(self._intensity[numbers])[:, None].astype(numpy.float32) * self._begun().scaled.scale
         return typing.cast(Singles, rows.reshape(-1, *self.frame_shape))
 
+    def light(self, numbers: Index) -> Singles:
+        """Square root of the light of each position relative to the mean, shape (n, 1, 1)."""
+        return numpy.sqrt(self._intensity[numbers]).astype(numpy.float32)[:, None, None]
+
     def error(self, numbers: Index) -> Singles:
-        """Standard error of `frames`, counts, shape (n, q, E); frames that the last fit saw.
+        """Standard error of `frames`, counts, shape (n, q, E).
 
         Calibrated on simulated scans: 65 to 80 % of the voxels lie within one, `tests/core/test_guide.py`.
         """
+        return typing.cast(Singles, self.relative_error(numbers) * self.sigma(numbers))
+
+    def relative_error(self, numbers: Index) -> Singles:
+        """The same in units of `sigma`."""
+        own = self.uncertainty.relative(numbers).reshape(-1, *self.frame_shape)
+        if self._expected is None:
+            return own
+        return typing.cast(Singles, numpy.hypot(own, self._expected.error(numbers) / self.sigma(numbers)))
+
+    @property
+    def uncertainty(self) -> Uncertainty:
+        """What the frames may be off, apart from what the spectra that guide them are."""
         fit = self._begun()
-        at = numpy.searchsorted(fit.scaled.place.numbers, numbers)
-        return fit.factors.error(at).reshape(-1, *self.frame_shape) * self.sigma(numbers)
+        scaled, factors = fit.scaled, fit.factors
+        return Uncertainty(
+            scaled.place.numbers,
+            scaled.intensity,
+            scaled.scale,
+            factors.spectra,
+            factors.risk,
+            factors.weights,
+            factors.spectrum_risk,
+            1.0 + 2.0 * sum(self._noise.correlation),
+        )
 
     def regressed(self, numbers: Index, counts: Singles, visible: Bool) -> Singles:
         """Frames as visible pixels alone predict them, starting from the guide; shapes (n, q, E), counts.
@@ -153,6 +179,16 @@ class Guide:
         self._maps[new] = maps[numpy.searchsorted(around, new)]
 
 
-def _spread(base: Guide, share: Singles) -> Read:
-    """Frames that spectra predict which are spread over q as `share`, (q, E), says."""
-    return lambda numbers: base.frames(numbers) * share
+class _Expected(typing.NamedTuple):
+    """Frames that the spectra of `base` predict, spread over q as `share`, (q, E), says."""
+
+    base: Guide
+    share: Singles
+
+    def frames(self, numbers: Index) -> Singles:
+        """Predicted frames, shape (n, q, E), counts."""
+        return self.base.frames(numbers) * self.share
+
+    def error(self, numbers: Index) -> Singles:
+        """Their standard error as far as the spectra are off, counts."""
+        return self.base.error(numbers) * self.share

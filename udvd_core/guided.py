@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 
 import numpy
@@ -12,7 +13,9 @@ from udvd_core.camera import Camera, measure_camera
 from udvd_core.defects import fill
 from udvd_core.flicker import Flicker, measure_flicker
 from udvd_core.guide import Guide
+from udvd_core.lowrank.profile import lit_rows
 from udvd_core.lowrank.scaled import Read
+from udvd_core.lowrank.uncertainty import Uncertainty
 from udvd_core.noise import NoiseModel
 from udvd_core.settings import ScanSpec
 
@@ -41,7 +44,8 @@ class GuideModel:
     def __init__(self, spec: ScanSpec, buffer: FrameBuffer) -> None:
         self._buffer = buffer
         q, channels = buffer.frame_shape
-        self.guide = Guide(self._frames, spec.scan_shape, buffer.frame_shape)
+        self._rows = slice(0, q)
+        self.guide = Guide(self._lit, spec.scan_shape, buffer.frame_shape)
         self._sums = Guide(self._summed, spec.scan_shape, (1, channels)) if q > 1 else None
         self._next_sums: Guide | None = None
         self.camera: Camera | None = None
@@ -95,9 +99,20 @@ class GuideModel:
                 self._start_frames(self._next_sums)
         counts = self._estimate(self.guide, numbers, quick)
         if self._sums is not None:
-            wanted, got = self._estimate(self._sums, numbers, quick), counts.sum(1, keepdims=True)
+            wanted = self._estimate(self._sums, numbers, quick)
+            counts = self._with_dark_rows(counts, wanted)
+            got = counts.sum(1, keepdims=True)
             numpy.multiply(counts, wanted / numpy.where(got > 0, got, 1), out=counts, where=(got > 0) & (wanted > 0))
+        if math.isfinite(self._buffer.ceiling):
+            recorded = self._buffer.recorded(numbers)
+            numpy.maximum(counts, recorded, out=counts, where=recorded >= self._buffer.ceiling)
         return numpy.maximum(counts, self._buffer.floor, out=counts)
+
+    @property
+    def uncertainty(self) -> Uncertainty | None:
+        """Of spectra summed over q; that of the guide, which its correction does not make worse. None before a fit."""
+        guide = self._sums or self.guide
+        return guide.uncertainty if guide.fitted else None
 
     def save(self, path: str) -> None:
         """Nothing to save: a fit takes seconds."""
@@ -125,7 +140,7 @@ class GuideModel:
         """What each of the guides reads, and the noise of that."""
         if self.camera is None:
             return []
-        sources: list[tuple[Read, NoiseModel]] = [(self._frames, self.camera.noise)]
+        sources: list[tuple[Read, NoiseModel]] = [(self._lit, self.camera.noise)]
         return sources if self._sums is None else [*sources, (self._summed, self.camera.summed)]
 
     def _guides(self) -> list[Guide]:
@@ -150,8 +165,10 @@ class GuideModel:
         self._next_sums.start(known, self.camera.summed)
 
     def _start_frames(self, sums: Guide) -> None:
-        """Fit frames, as many as were summed, on top of the guide of their sums."""
+        """Fit frames, as many as were summed and where there is light, on top of the guide of their sums."""
         self._sums, self._next_sums = sums, None
+        self._rows = lit_rows(self._buffer.mean())
+        self.guide = Guide(self._lit, self._shape, (self._rows.stop - self._rows.start, self._buffer.frame_shape[1]))
         if self.camera is not None:
             known = numpy.flatnonzero(self._buffer.received)[: sums.fitted]
             self.guide.start(known, self.camera.noise, sums)
@@ -170,6 +187,19 @@ class GuideModel:
         if self.camera is None or self.camera.defects.usable.all():
             return frames
         return typing.cast(Array, fill(frames, self.camera.defects.usable))
+
+    def _lit(self, numbers: Index) -> Array:
+        """The detector rows of `_frames` that hold light, shape (n, rows, E)."""
+        return self._frames(numbers)[:, self._rows]
+
+    def _with_dark_rows(self, counts: Array, sums: Array) -> Array:
+        """Frames (n, q, E) from their lit rows and their sums (n, 1, E): the rest is the mean frame, as bright."""
+        mean = self._buffer.mean()
+        if counts.shape[1] == len(mean):
+            return counts
+        whole = (mean / numpy.maximum(mean.sum(0), 1e-12)).astype(numpy.float32) * sums
+        whole[:, self._rows] = counts
+        return typing.cast(Array, whole)
 
     def _summed(self, numbers: Index) -> Array:
         """The same summed over q, shape (n, 1, E); missing pixels count nothing."""

@@ -8,6 +8,7 @@ import numpy.typing
 from udvd_core.buffer import FrameBuffer
 from udvd_core.errors import InputError
 from udvd_core.flat import load_flat
+from udvd_core.saturation import Ceiling
 from udvd_core.settings import ScanSpec
 from udvd_core.sparks import find_sparks
 
@@ -42,6 +43,7 @@ class Intake:
         self.sums_rows = spec.frame_shape != buffer.frame_shape
         self._flat = load_flat(spec.training.flat, spec.frame_shape) if spec.training.flat else None
         self._bad_pixels = self._sparks = 0
+        self._ceiling = Ceiling()
 
     @property
     def note(self) -> str:
@@ -49,6 +51,7 @@ class Intake:
         notes = [
             f"{self._bad_pixels} pixels were not finite and were left out" if self._bad_pixels else "",
             f"{self._sparks} single pixels far above all around were left out" if self._sparks else "",
+            self._ceiling.note,
             self._flat.note if self._flat else "",
         ]
         return "; ".join(note for note in notes if note)
@@ -71,6 +74,9 @@ class Intake:
         if sparks.any():
             clean = numpy.where(sparks, numpy.float32(numpy.nan), clean)
         new = self._buffer.put(start, clean)
+        self._ceiling.watch(frames[~known])
+        if self._flat is None and not self.sums_rows:  # else what is saturated differs from pixel to pixel
+            self._buffer.ceiling = self._ceiling.value
         self._bad_pixels += int((~numpy.isfinite(frames[~known])).sum())
         self._sparks += int(sparks[~known].sum())
         return new
@@ -81,7 +87,7 @@ class Intake:
             return numpy.zeros(frames.shape, numpy.bool_)
         received = self._buffer.received
         around = [
-            self._buffer.frames(numpy.array([n]))[0] if 0 <= n < received.size and received[n] else None
+            self._buffer.recorded(numpy.array([n]))[0] if 0 <= n < received.size and received[n] else None
             for n in (start - 1, start + len(frames))
         ]
         return find_sparks(frames, around[0], around[1])

@@ -8,6 +8,7 @@ import numpy
 import numpy.typing
 
 from udvd_core.buffer import FrameBuffer
+from udvd_core.lowrank.uncertainty import Uncertainty
 
 Array = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
@@ -79,6 +80,11 @@ class Model(typing.Protocol):
         """Denoised frames of these numbers, shape (n, q, E), counts, never NaN; a `quick` look may be rougher."""
         ...
 
+    @property
+    def uncertainty(self) -> Uncertainty | None:
+        """What denoised spectra, summed over q, may be off; None where the model cannot tell."""
+        ...
+
     def save(self, path: str) -> None:
         """Write a checkpoint from which `open_model` of the same scan goes on."""
         ...
@@ -93,6 +99,7 @@ class RawModel:
 
     name, device, steps, settled = "raw", "none", 0, True
     learned = note = ""
+    uncertainty = None
     learns, ready, instant = False, True, False
     batch = 4096
 
@@ -105,7 +112,7 @@ class RawModel:
 
     def denoise(self, numbers: Index, quick: bool = False) -> Array:
         """Return the recorded frames, shape (n, q, E); pixels that are not finite become 0."""
-        return numpy.nan_to_num(self._buffer.frames(numbers), nan=0.0, posinf=0.0, neginf=0.0)
+        return numpy.nan_to_num(self._buffer.recorded(numbers), nan=0.0, posinf=0.0, neginf=0.0)
 
     def save(self, path: str) -> None:
         """Nothing to save."""

@@ -16,7 +16,7 @@ from udvd_core.blindspot import BlindspotNetwork, parameter_count
 from udvd_core.buffer import FrameBuffer
 from udvd_core.camera import Camera, measure_camera
 from udvd_core.defects import fill
-from udvd_core.device import choose_device, device_name, halving
+from udvd_core.device import choose_device, device_name, halving, placed
 from udvd_core.errors import WeightsError
 from udvd_core.framing import neighbour_table, pattern_for
 from udvd_core.normalise import Standard, plain_scale, standard_from
@@ -49,6 +49,7 @@ class UdvdModel:
 
     name = "udvd"
     note = ""
+    uncertainty = None
     learns, ready, instant = True, True, False
 
     def __init__(self, spec: ScanSpec, buffer: FrameBuffer, resume: str | None = None) -> None:
@@ -58,7 +59,7 @@ class UdvdModel:
         self._generator = numpy.random.default_rng(training.seed)
         network, facts = _network(spec, buffer.frame_shape, resume, self._device)
         self._published = bool(facts.get("published"))
-        self._network = network.to(self._device)
+        self._network = placed(network, self._device)
         self._trainer = Trainer(self._network, training.learning_rate)
         self._trainer.steps = int(facts.get("step", 0))
         self.neighbours = neighbour_table(spec.scan_shape, network.pattern)
@@ -154,7 +155,7 @@ class UdvdModel:
             if self._hidden is None and not self._published:
                 self._trainer.hide(self._camera.hidden.radius)
             mean = self._buffer.mean()
-            self._standard = plain_scale(mean) if self._published else standard_from(mean, self._buffer.noise())
+            self._standard = plain_scale(mean) if self._published else standard_from(mean, self._camera.noise)
             self._known = known.size
             self._trainer.rejudge(*self._judged(known))
         return self._standard

@@ -6,8 +6,12 @@ import numpy
 import pytest
 
 from udvd_core import cli
+from udvd_core.axes import Axis
 from udvd_core.commands import assess
+from udvd_core.commands.assess_report import in_text, in_values
+from udvd_core.commands.outcome import Progress
 from udvd_core.detector import Detector
+from udvd_core.files import Scan
 from udvd_core.simulate import simulate_hbn
 
 
@@ -98,3 +102,49 @@ def test_faulty_pixels_are_left_out(tmp_path, capsys, monkeypatch):
     assert "masked" in out
     assert not seen[0][:, 90:92].any()
     assert out.splitlines()[-1].startswith("Nothing speaks against")
+
+
+def test_the_dose_meter_tells_what_more_passes_bring(files, capsys):
+    code, out, _ = run(
+        capsys, files / "spectra.npy", "--energy", "100:0.8", "--signal", "190:210", "--signal", "290:300", "--json"
+    )
+    values = json.loads(out.splitlines()[-1])["dose"]
+    assert code == 0 and [dose["name"] for dose in values] == ["190.4 to 209.6 eV", "290.4 to 299.2 eV"]
+    bright, weak = (dose["ratio"] for dose in values)
+    assert bright > weak and values[0]["passes"] == 1
+    assert "another pass gives" in values[0]["sentence"]
+
+
+def test_passes_of_the_same_area_give_an_error_without_a_truth():
+    sample = simulate_hbn((12, 12), 128, counts=3000.0, q_rows=1, seed=1)
+    passes = [Detector(0.25, seed=n).record(sample) for n in range(4)]
+    raw = numpy.stack([one.frames().sum(2) for one in passes])
+    truth = passes[0].truth()
+    axes = (Axis(4, name="t"), Axis(12, name="y"), Axis(12, name="x"), Axis(128, 100.0, 0.8, "eV", "E"))
+    result = assess.assess(Scan(raw, axes), None, Progress("assessing"))
+    values = in_values(result)
+    found = values["passes"]
+    assert "first pass against the others, guide: PSNR" in in_text(result)
+    assert found["raw"]["mse"] == pytest.approx(((raw[0] - truth) ** 2).mean(), rel=0.05)
+    assert found["guide"]["psnr"] > found["raw"]["psnr"] + 8
+    assert values["dose"][0]["passes"] == 4
+
+
+def test_the_difference_is_written_in_sigma(files, tmp_path, capsys):
+    target = tmp_path / "difference.npy"
+    code, _, _ = run(capsys, files / "spectra.npy", files / "truth.npy", "--energy", "100:0.8", "--difference", target)
+    found = numpy.load(target)
+    assert code == 0 and found.shape == (16, 16, 256) and found.std() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--difference", "x.npy"), "needs the denoised scan"),
+        (("--signal", "7"), "want A:B"),
+        (("--signal", "900:910"), "choose a window inside it"),
+    ],
+)
+def test_odd_requests_are_refused(files, capsys, arguments, words):
+    code, _, err = run(capsys, files / "spectra.npy", "--energy", "100:0.8", *arguments)
+    assert code == 2 and words in err

@@ -15,8 +15,8 @@ from udvd_core.buffer import FrameBuffer
 from udvd_core.corrected import GuidedModel
 from udvd_core.correction import training, weights
 from udvd_core.correction.blocks import pieces
-from udvd_core.correction.gate import CLOSED, judge
-from udvd_core.correction.inputs import CHANNELS, HALO, left_over, residual, surroundings
+from udvd_core.correction.gate import CLOSED, Gate, judge
+from udvd_core.correction.inputs import CHANNELS, HALO, common, left_over, residual, surroundings
 from udvd_core.correction.network import CorrectionNetwork, flops_per_pixel
 from udvd_core.errors import WeightsError
 from udvd_core.metrics import psnr
@@ -226,7 +226,7 @@ def test_without_usable_weights_the_guide_stands_and_says_so(monkeypatch, tmp_pa
 def test_pretraining_learns(monkeypatch):
     monkeypatch.setattr(training, "POSITIONS", (10, 13))
     monkeypatch.setattr(training, "CHANNELS", (128,))
-    lessons = [training.lesson(numpy.random.default_rng([1, k])) for k in range(6)]
+    lessons = [training.lesson([1, k]) for k in range(6)]
     assert all(
         numpy.isfinite(x.astype(numpy.float32)).all() for one in lessons for x in (one.own, one.around, one.missing)
     )
@@ -251,3 +251,21 @@ def test_the_command_rebuilds_weights(monkeypatch, tmp_path, capsys):
     assert digests[0] == digests[1] == told["sha256"]
     assert cli.main(["pretrain", "--output", str(tmp_path / "no" / "w.safetensors")]) == 2
     assert "in a folder that exists" in capsys.readouterr().err
+
+
+def test_the_correction_leaves_alone_what_all_positions_share(rng):
+    """A network that wants to add the same everywhere adds nothing: a fixed pattern, too, stays as the counts tell."""
+    counts, _ = recorded(simulate_blank, counts=5000, seed=6)
+    counts = rng.poisson(counts * (1 + 0.05 * rng.normal(size=counts.shape[1:]))).astype(numpy.float32)
+    model = model_of(counts, (24, 24))
+    numbers = numpy.arange(576)
+    light, corrector = model.guide.light(numbers), model._correctors[0]
+    corrector.gate = Gate(numpy.ones((1, 1, 1)), 0.0)
+
+    def shared():
+        added = (model.denoise(numbers) - model.guide.frames(numbers)) / model.guide.sigma(numbers)
+        return numpy.sqrt(numpy.square(common(added, light)).mean())
+
+    taken_off = shared()
+    corrector._common = numpy.zeros_like(corrector._common)
+    assert taken_off < 0.25 * shared()

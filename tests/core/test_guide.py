@@ -4,9 +4,14 @@ import numpy
 import pytest
 from recorded import recorded
 
+from udvd_core.axes import Axis
+from udvd_core.buffer import FrameBuffer
 from udvd_core.guide import Guide
+from udvd_core.guided import GuideModel
+from udvd_core.lowrank.profile import lit_rows
 from udvd_core.metrics import psnr
 from udvd_core.noise import NoiseModel
+from udvd_core.settings import ScanSpec, Training
 from udvd_core.simulate import (
     simulate_blank,
     simulate_dispersive,
@@ -152,3 +157,40 @@ def test_the_result_after_the_last_row_is_that_of_the_whole_scan():
     whole = guide_of(counts, (24, 24))
     numbers = numpy.arange(576)
     assert abs(psnr(live.frames(numbers), truth) - psnr(whole.frames(numbers), truth)) < 0.1
+
+
+def test_rows_without_light_are_left_out_and_come_back_as_the_mean(rng):
+    """A detector of 40 rows of which 14 are lit: as good as from those alone, and of the whole shape."""
+    lit, truth = recorded(simulate_domains, (12, 12), 96, 30000, q_rows=12)
+    counts, whole = numpy.zeros((144, 40, 96), numpy.float32), numpy.zeros((144, 40, 96))
+    counts[:, 14:26], whole[:, 14:26] = lit, truth
+    counts[:, ::13] += rng.poisson(2e-5, counts[:, ::13].shape)
+    found, alone = (denoised_frames(c, (12, 12)) for c in (counts, lit))
+    assert found[1] < 20 and found[0].shape == counts.shape
+    assert abs(psnr(found[0], whole) - psnr(alone[0], truth) - 10 * numpy.log10(40 / 12)) < 0.3
+    assert found[0][:, :10].sum() < 1e-3 * found[0].sum()
+
+
+def denoised_frames(counts, shape):
+    """Frames as the guide denoises them, and how many rows it fitted."""
+    spec = ScanSpec("a", shape, counts.shape[1:], Axis(counts.shape[2]), (), Training("guide", frames=True))
+    buffer = FrameBuffer(spec.count, spec.frame_shape)
+    buffer.put(0, counts)
+    model = GuideModel(spec, buffer)
+    while not model.settled:
+        model.learn()
+    return model.denoise(numpy.arange(len(counts))), model.guide.frame_shape[0]
+
+
+@pytest.mark.parametrize(
+    ("light", "rows"),
+    [
+        ([0, 0, 5, 9, 5, 0], slice(2, 5)),
+        ([0, 0, 0], slice(0, 3)),
+        ([1, 1, 1], slice(0, 3)),
+        ([-0.1, 0.1, 900, 0, 900, -0.2], slice(2, 5)),
+        ([3], slice(0, 1)),
+    ],
+)
+def test_lit_rows(light, rows):
+    assert lit_rows(numpy.repeat(numpy.array(light, float)[:, None], 4, 1)) == rows

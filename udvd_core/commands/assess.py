@@ -11,36 +11,25 @@ import typing
 import numpy
 import numpy.typing
 
+import udvd_core
 from udvd_core.buffer import FrameBuffer
 from udvd_core.camera import Camera, measure_camera
 from udvd_core.candidates import candidates
+from udvd_core.commands.assess_report import Assessed, in_text, in_values
 from udvd_core.commands.outcome import Outcome, Progress
+from udvd_core.dose import Dose, signal_to_noise
 from udvd_core.errors import InputError
-from udvd_core.files import Scan, read_scan
+from udvd_core.files import Scan, check_output, read_scan, write_scan
 from udvd_core.hidden import choose_hidden
+from udvd_core.noise import NoiseModel
 from udvd_core.split import Split
-from udvd_core.trust import Bias, Score, Whiteness, bias, compare, verdict, whiteness
+from udvd_core.trust import UnsupervisedPsnr, bias, compare, difference, unsupervised_psnr, verdict, whiteness
 from udvd_core.trust.findings import in_words
 
 Array = numpy.typing.NDArray[numpy.float64]
-Bool = numpy.typing.NDArray[numpy.bool_]
 
 BLOCK_BYTES = 64 << 20
 WHOLE = 0.997  # share of a channel's rows that must count right for the channel to be checked
-SHOWN = 20  # regions in the machine-readable line
-
-
-@dataclasses.dataclass(frozen=True)
-class Assessed:
-    """All that was found; `white` and `found` are None without a denoised scan."""
-
-    scan: Scan
-    camera: Camera
-    split: Split
-    scores: list[Score]
-    white: Whiteness | None
-    found: Bias | None
-    verdict: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="score the paper's network too, after so much learning",
     )
+    parser.add_argument(
+        "--signal",
+        action="append",
+        default=[],
+        metavar="A:B",
+        help="dose meter of the counts from A to B eV: contrast over noise, and what more passes bring; repeatable",
+    )
+    parser.add_argument("--difference", metavar="FILE", help="write raw minus denoised in units of the noise")
     parser.add_argument("--energy", metavar="OFFSET:STEP", help="energy axis in eV, for files without one")
 
 
@@ -67,15 +64,25 @@ def run(args: argparse.Namespace) -> Outcome:
             f"{args.denoised} has shape {denoised.data.shape} and {path} {raw.data.shape};"
             " want the same positions and channels, with or without q"
         )
+    windows = [_window(raw, text) for text in args.signal]
+    if args.difference is not None:
+        if denoised is None:
+            raise InputError("--difference needs the denoised scan too: udvd assess RAW DENOISED --difference FILE")
+        check_output(args.difference)
     with Progress(f"assessing {path.name}") as progress:
-        result = assess(raw, denoised, progress, args.udvd)
-    return Outcome(_text(result), _values(result))
+        result = assess(raw, denoised, progress, args.udvd, windows)
+    if args.difference is not None:
+        write_scan(args.difference, _difference(result), {"program": f"nionswift-udvd {udvd_core.__version__}"})
+    return Outcome(in_text(result), in_values(result))
 
 
-def assess(raw: Scan, denoised: Scan | None, progress: Progress, udvd_s: float = 0.0) -> Assessed:
+def assess(
+    raw: Scan, denoised: Scan | None, progress: Progress, udvd_s: float = 0.0, windows: typing.Sequence[slice] = ()
+) -> Assessed:
     """Measure the camera, compare models on held-out counts, and check a denoised scan if there is one.
 
-    Frames are summed over q; channels in which pixels do not count right are left out.
+    Frames are summed over q; channels in which pixels do not count right are left out. `windows` are channels whose
+    sums the dose meter looks at; all of them without any.
     """
     progress.update(0.0, "measuring the noise")
     camera, spectra = _camera(raw), _spectra(raw)
@@ -95,13 +102,53 @@ def assess(raw: Scan, denoised: Scan | None, progress: Progress, udvd_s: float =
         camera.summed,
         lambda share, note: progress.update(0.1 + 0.8 * share, note),
     )
-    white = found = None
+    white = found = rest = None
     if denoised is not None:
         progress.update(0.9, "checking the denoised scan")
         other = _spectra(denoised)
+        rest = difference(spectra, other, camera.summed)
         white = whiteness(spectra[:, usable], other[:, usable], raw.scan_shape, camera.summed)
         found = bias(spectra * usable, other * usable, raw.scan_shape, camera.summed)
-    return Assessed(raw, camera, split, scores, white, found, verdict(scores, white, found, raw.energy))
+    doses = [_dose(raw, spectra, camera.summed, window) for window in windows or [slice(0, raw.energy.size)]]
+    passes = _passes(raw, spectra, camera.summed)
+    sentence = verdict(scores, white, found, raw.energy)
+    return Assessed(raw, camera, split, scores, doses, passes, white, found, rest, sentence)
+
+
+def _window(scan: Scan, text: str) -> slice:
+    """Channels of ``A:B`` in eV."""
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError(f"--signal is {text!r}; want A:B in {scan.energy.units or 'channels'}") from None
+    return scan.energy.window(low, high)
+
+
+def _dose(scan: Scan, spectra: Array, noise: NoiseModel, window: slice) -> Dose:
+    """Dose meter of a sum over channels, passes added up."""
+    passes = scan.scan_shape[0] if len(scan.scan_shape) == 3 else 1
+    values = spectra[:, window].sum(1).reshape(passes, -1).sum(0)
+    variance = noise.gain * numpy.maximum(values, 0.0) + passes * (window.stop - window.start) * noise.read_variance
+    sigma = numpy.sqrt(noise.window_factor(window.stop - window.start) * numpy.maximum(variance, noise.gain))
+    return signal_to_noise(values, sigma, in_words(window, scan.energy), passes)
+
+
+def _passes(scan: Scan, spectra: Array, noise: NoiseModel) -> dict[str, UnsupervisedPsnr]:
+    """Error of the first pass, raw and by the guide, from the passes after it; nothing for fewer than three."""
+    if len(scan.scan_shape) != 3 or scan.scan_shape[0] < 3:
+        return {}
+    first, *others = spectra.reshape(scan.scan_shape[0], -1, scan.energy.size)
+    everything = numpy.ones(first.shape, numpy.bool_)
+    guide = candidates(scan.scan_shape[1:], noise)["guide"](first, everything)
+    return {name: unsupervised_psnr(one, *others) for name, one in (("raw", first), ("guide", guide))}
+
+
+def _difference(result: Assessed) -> Scan:
+    """Raw minus denoised as a scan of spectra, in units of the noise."""
+    scan = result.scan
+    axes = (*scan.scan_axes, scan.energy)
+    values = numpy.asarray(result.difference, numpy.float32).reshape(tuple(axis.size for axis in axes))
+    return dataclasses.replace(scan, data=values, axes=axes, title=f"{scan.title} (Difference in Sigma)")
 
 
 def _blocks(scan: Scan) -> typing.Iterator[tuple[int, numpy.typing.NDArray[numpy.float32]]]:
@@ -123,66 +170,3 @@ def _camera(scan: Scan) -> Camera:
 def _spectra(scan: Scan) -> Array:
     """Spectra in scan order, summed over q, shape (n, E), counts."""
     return numpy.concatenate([frames.sum(1, dtype=numpy.float64) for _, frames in _blocks(scan)])
-
-
-def _text(result: Assessed) -> str:
-    """A short table and the verdict."""
-    scan, noise = result.scan, result.camera.summed
-    size = " x ".join(str(n) for n in scan.scan_shape)
-    shares = ", ".join(f"{value:.2f}" for value in noise.correlation) or "none"
-    lines = [
-        f"{scan.title}: {size} positions, {in_words(slice(0, scan.energy.size), scan.energy)}",
-        f"noise: gain {noise.gain:.2f}, read variance {noise.read_variance:.2g}, correlation along E {shares}",
-        f"hidden set: {result.camera.hidden.reason}",
-        f"pixels: {result.camera.defects.summary or 'none faulty'}",
-        f"held-out counts ({result.split.share:.1%} of the pixels), per 1000 pixels above the mean spectrum:",
-        *(f"  {s.name:<22}{1e3 * s.gain:>10.2f} +- {1e3 * s.error:<8.2f}{s.setting}".rstrip() for s in result.scores),
-    ]
-    if result.white is not None and result.found is not None:
-        lines.append("residual, raw minus denoised in units of the noise (noise alone gives):")
-        lines += [
-            f"  {c.name:<28}{c.value:>8.3f} ({c.expected:.3f} +- {c.error:.3f}){' !' if c.off else ''}"
-            for c in result.white.checks
-        ]
-        lines.append(f"sums over {result.found.tests} regions, largest deviation {result.found.worst:.1f} sigma:")
-        lines.append("  rms " + ", ".join(f"{name} {value:.2f}" for name, value in result.found.rms.items()))
-        lines.append("  (positions along a side x channels; noise alone gives 1, what follows the raw counts less)")
-    return "\n".join([*lines, result.verdict])
-
-
-def _values(result: Assessed) -> dict[str, typing.Any]:
-    """All figures for ``--json``."""
-    camera = result.camera
-    values: dict[str, typing.Any] = {
-        "scan_shape": list(result.scan.scan_shape),
-        "frame_shape": list(result.scan.frame_shape),
-        "noise": dataclasses.asdict(camera.summed),
-        "hidden": {"radius": list(camera.hidden.radius), "reason": camera.hidden.reason},
-        "defects": camera.defects.summary,
-        "split": dataclasses.asdict(result.split),
-        "models": [
-            {"name": s.name, "setting": s.setting, "likelihood": s.likelihood, "gain": s.gain, "error": s.error}
-            for s in result.scores
-        ],
-        "verdict": result.verdict,
-    }
-    if result.white is not None and result.found is not None:
-        values["residual"] = [{**dataclasses.asdict(check), "off": check.off} for check in result.white.checks]
-        values["noise_left"] = result.white.noise_left
-        values["bias"] = {
-            "tests": result.found.tests,
-            "worst": result.found.worst,
-            "rms": result.found.rms,
-            "regions": len(result.found.found),
-            "found": [
-                {
-                    "positions": [[at.start, at.stop] for at in region.positions],
-                    "channels": [region.channels.start, region.channels.stop],
-                    "energy": in_words(region.channels, result.scan.energy),
-                    "sigma": region.sigma,
-                    "share": region.share,
-                }
-                for region in result.found.found[:SHOWN]
-            ],
-        }
-    return values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import pathlib
 import time
 import typing
@@ -11,6 +12,8 @@ import numpy
 
 from udvd_core.commands.outcome import Outcome, Progress
 from udvd_core.errors import InputError
+
+Result = typing.TypeVar("Result")
 
 HELD_OUT = 12
 """One in so many scans is not learned from; the card tells what the network gains on them."""
@@ -22,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scans", type=int, default=600, metavar="N", help="simulated scans (default: 600)")
     parser.add_argument("--steps", type=int, default=20000, metavar="N", help="steps of training (default: 20000)")
     parser.add_argument("--seed", type=int, default=7, help="seed of scans, weights and batches (default: 7)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that simulate (default: 1)")
 
 
 def run(args: argparse.Namespace) -> Outcome:
@@ -29,19 +33,21 @@ def run(args: argparse.Namespace) -> Outcome:
     target = pathlib.Path(args.output)
     if target.suffix != ".safetensors" or not target.absolute().parent.is_dir():
         raise InputError(f"--output is {target}; want a .safetensors file in a folder that exists")
-    if args.scans < 2 or args.steps < 1 or args.seed < 0:
-        raise InputError(f"got {args.scans} scans, {args.steps} steps, seed {args.seed}; want at least 2, 1 and 0")
+    if args.scans < 2 or args.steps < 1 or args.seed < 0 or args.workers < 1:
+        got = f"{args.scans} scans, {args.steps} steps, seed {args.seed}, {args.workers} workers"
+        raise InputError(f"got {got}; want at least 2, 1, 0 and 1")
     import torch
 
     from udvd_core.correction import training, weights
     from udvd_core.correction.network import CorrectionNetwork, flops_per_pixel
 
     begin = time.monotonic()
-    lessons = []
+    lessons: list[training.Lesson] = []
+    seeds = [[args.seed, number] for number in range(args.scans)]
     with Progress("simulating scans") as progress:
-        for number in range(args.scans):
-            lessons.append(training.lesson(numpy.random.default_rng([args.seed, number])))
-            progress.update((number + 1) / args.scans, f"{number + 1} of {args.scans}")
+        for one in _mapped(training.lesson, seeds, args.workers):
+            lessons.append(one)
+            progress.update(len(lessons) / args.scans, f"{len(lessons)} of {args.scans}")
     simulated = time.monotonic() - begin
     held, learned = lessons[::HELD_OUT], [one for k, one in enumerate(lessons) if k % HELD_OUT]
     torch.manual_seed(args.seed)
@@ -74,6 +80,17 @@ def run(args: argparse.Namespace) -> Outcome:
     median = card["held_out"]["gain_db"]["median"]
     text = f"{target}: {args.steps} steps on {len(learned)} scans; {median} dB above the guide on {len(held)} others"
     return Outcome(text, {"output": str(target), **card})
+
+
+def _mapped(
+    work: typing.Callable[[list[int]], Result], seeds: list[list[int]], workers: int
+) -> typing.Iterator[Result]:
+    """Results of some work in the order of its seeds, made by so many processes."""
+    if workers == 1:
+        yield from map(work, seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap(work, seeds)
 
 
 QUANTILES = {"lowest": 0.0, "tenth": 0.1, "median": 0.5, "nine_tenths": 0.9, "highest": 1.0}

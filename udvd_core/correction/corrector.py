@@ -1,4 +1,4 @@
-"""The correction network at work on the guide of one scan: tuned and judged on held-out counts, then applied."""
+"""The correction network at work on the guide of one scan: judged on held-out counts, then applied."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import torch
 from udvd_core.blind import BlindFit
 from udvd_core.correction.blocks import Frames, Piece, pieces
 from udvd_core.correction.gate import CLOSED, Gate, judge
-from udvd_core.correction.inputs import left_over, residual
+from udvd_core.correction.inputs import common, left_over, residual
 from udvd_core.correction.network import CorrectionNetwork
-from udvd_core.device import halving
+from udvd_core.device import halving, mixed_precision, placed
 from udvd_core.guide import Guide
 from udvd_core.lowrank.scaled import Read
 from udvd_core.noise import NoiseModel
@@ -31,8 +31,6 @@ JUDGED_PIXELS = 1 << 22
 BATCH_PIXELS = 1 << 13
 """Pixels that go through the network at once: few, so that they stay in the cache of a CPU."""
 CUDA_PIXELS = 1 << 21
-STIFFNESS = 0.3
-"""Relative change of the last layer's weights that a scan may ask for, one standard deviation."""
 
 
 class Corrector:
@@ -57,18 +55,19 @@ class Corrector:
         frame_shape: tuple[int, int],
         device: torch.device,
     ) -> None:
-        self._pretrained = network.to(device).eval()
-        self._network = self._pretrained
+        self._network = placed(copy.deepcopy(network), device).eval()
         self._grid = (scan_shape[-2], scan_shape[-1]) if len(scan_shape) > 1 else (1, scan_shape[0])
         self._shape, self.frame_shape, self._device = scan_shape, frame_shape, device
         self._left = numpy.zeros((4, *frame_shape), numpy.float32)
+        self._common = numpy.zeros(frame_shape, numpy.float32)
+        """What the network would add at all positions alike: the scan's counts know that better, so it is taken off."""
         self._pixels = BATCH_PIXELS if device.type == "cpu" else CUDA_PIXELS
         self.gate: Gate = CLOSED
         self.judged = 0
         """Frames that were there at the last judgement."""
 
     def judge(self, read: Read, known: Index, noise: NoiseModel, split: Split, base: Guide | None = None) -> None:
-        """Tune the last layer and set the gate on held-out pixels; all steps of `judging` at once."""
+        """Set the gate on held-out pixels; all steps of `judging` at once."""
         for _ in self.judging(read, known, noise, split, base):
             pass
 
@@ -76,8 +75,6 @@ class Corrector:
         self, read: Read, known: Index, noise: NoiseModel, split: Split, base: Guide | None = None
     ) -> typing.Iterator[None]:
         """Judge the correction on a guide that never saw the held-out pixels, in steps of limited length.
-
-        Held-out pixels are of two halves: one tunes the last layer, the other sets the gate.
 
         Parameters
         ----------
@@ -114,13 +111,14 @@ class Corrector:
         )
         place = numpy.unravel_index(numbers % math.prod(self._grid), self._grid)
         share = self.gate.of((place[0], place[1]), self._grid, estimate.shape[2])
+        correction -= guide.light(numbers) * self._common
         return estimate + guide.sigma(numbers) * share * correction
 
     @torch.inference_mode()
     def _pass(
         self, counts: Array, held: Bool, visible: Bool, numbers: Index, guide: Guide, noise: NoiseModel, split: Split
     ) -> None:
-        """Tune the last layer and set the gate."""
+        """Set the gate."""
         estimate, sigma = guide.frames(numbers), guide.sigma(numbers)
         seen = numpy.where(visible, counts, numpy.float32(numpy.nan))
         missing = residual(counts, estimate, sigma)
@@ -131,13 +129,12 @@ class Corrector:
             at = where[wanted]
             return seen[at], estimate[at], sigma[at]
 
-        tuning = numpy.random.default_rng([split.seed, 1]).random(held.shape) < 0.5
-        self._network = copy.deepcopy(self._pretrained)
         self._network.hidden = split.guard[1]
-        self._tune(numbers, frames, noise, missing, held & tuning)
-        correction = self._correction(numbers, numbers, frames, noise)
+        correction, light = self._correction(numbers, numbers, frames, noise), guide.light(numbers)
+        self._common = common(correction, light)
+        correction -= light * self._common
         place = numpy.unravel_index(numbers % math.prod(self._grid), self._grid)
-        self.gate = judge(missing, correction, held & ~tuning, (place[0], place[1]), self._grid)
+        self.gate = judge(missing, correction, held, (place[0], place[1]), self._grid)
 
     def _left_over(self, z: Array, numbers: Index, noise: NoiseModel) -> Array:
         """What the guide leaves in whole rows of frames, shape (4, q, E)."""
@@ -154,26 +151,6 @@ class Corrector:
         start = max(0, (known.size - most) // 2)
         return known[start : start + most]
 
-    def _tune(self, numbers: Index, frames: Frames, noise: NoiseModel, missing: Array, pixels: Bool) -> None:
-        """Fit the last layer to some pixels: ridge regression towards the pretrained weights, which are its prior."""
-        last = self._network.last
-        start = torch.cat([p.detach().reshape(-1) for p in last.parameters()]).double().cpu()
-        spread = STIFFNESS * (start.abs() + start.abs().mean())
-        normal = torch.diag(1 / spread.clamp_min(1e-9) ** 2)
-        right = torch.zeros_like(start)
-        for piece in pieces(numbers, numbers, self._grid, frames, self._left, noise):
-            channels = piece.own.shape[2]
-            wanted = torch.from_numpy(pixels[piece.chosen][:, piece.rows].reshape(-1, channels))
-            target = torch.from_numpy(missing[piece.chosen][:, piece.rows].reshape(-1, channels))
-            for part, own, around in self._batches(piece, self._pixels):
-                seen = self._network.features(own, around).cpu().movedim(1, 2)[wanted[part]].double()
-                seen = torch.cat((seen, torch.ones(len(seen), 1, dtype=torch.float64)), 1)
-                normal += seen.T @ seen
-                right += seen.T @ (target[part][wanted[part]].double() - seen @ start)
-        weights = (start + torch.linalg.solve(normal, right)).to(last.weight)
-        last.weight.copy_(weights[:-1].reshape(last.weight.shape))
-        typing.cast(torch.Tensor, last.bias).copy_(weights[-1:])
-
     def _correction(self, numbers: Index, known: Index, frames: Frames, noise: NoiseModel) -> Array:
         """What the network would add, in units of the noise, shape (n, q, E)."""
         result = numpy.zeros((numbers.size, *self.frame_shape), numpy.float32)
@@ -184,7 +161,9 @@ class Corrector:
 
     def _found(self, piece: Piece, pixels: int) -> torch.Tensor:
         """Corrections of a piece, so many pixels at once."""
-        return torch.cat([self._network(own, around).cpu() for _, own, around in self._batches(piece, pixels)])
+        with mixed_precision(self._device):
+            found = [self._network(own, around).float().cpu() for _, own, around in self._batches(piece, pixels)]
+        return torch.cat(found)
 
     def _batches(self, piece: Piece, pixels: int) -> typing.Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
         """Spectra that go through the network together, on its device."""

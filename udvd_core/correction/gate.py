@@ -14,9 +14,6 @@ Index = numpy.typing.NDArray[numpy.int64]
 
 ENERGY_PARTS, SCAN_PARTS = 8, 4
 """Regions along E, and along each scan axis."""
-BELIEF = 25.0
-"""Weight of the belief that all of a correction is right, in the share of the whole scan: what pretraining showed
-on scans that were held out, `weights/correction.json`. It counts where held-out counts say little."""
 CAUTION = 1.0
 """Standard errors by which the share that passes stays below the one that held-out counts ask for."""
 TRUST = 50.0
@@ -83,7 +80,7 @@ def judge(
     if power.sum() <= 0 or not math.isfinite(float(product.sum())):
         return CLOSED
     total = float(power.sum())
-    whole = min(max((float(product.sum()) + BELIEF - CAUTION * math.sqrt(total)) / (total + BELIEF), 0.0), 1.0)
+    whole = min(max((float(product.sum()) - CAUTION * math.sqrt(total)) / total, 0.0), 1.0)
     if whole == 0:
         return CLOSED
     parts = (min(SCAN_PARTS, shape[0]), min(SCAN_PARTS, shape[1]), min(ENERGY_PARTS, missing.shape[2]))

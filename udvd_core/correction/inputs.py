@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import typing
 
 import numpy
 import numpy.typing
@@ -29,6 +30,11 @@ def residual(counts: Array, guide: Array, sigma: Array) -> Array:
         z = (counts - guide) / sigma
     z[~numpy.isfinite(z)] = 0.0
     return z
+
+
+def common(values: Array, light: Array) -> Array:
+    """What all positions share: the frame (q, E) that, times their light (n, 1, 1), fits values (n, q, E) best."""
+    return typing.cast(Array, (light * values).sum(0) / numpy.square(light).sum())
 
 
 def left_over(z: Array, noise: NoiseModel) -> Array:

@@ -39,18 +39,14 @@ class CorrectionNetwork(nn.Module):
 
     def forward(self, own: torch.Tensor, around: torch.Tensor) -> torch.Tensor:
         """Correction (n, E) from own residuals (n, 1, E) and `surroundings` (n, CHANNELS, E)."""
-        result: torch.Tensor = self.last(self.features(own, around))[:, 0]
-        return result
-
-    def features(self, own: torch.Tensor, around: torch.Tensor) -> torch.Tensor:
-        """What the last layer weighs, shape (n, WIDTH, E)."""
         seen = functional.leaky_relu(self.around(around), SLOPE)
         for block in self.blocks:
             seen = seen + functional.leaky_relu(block(seen), SLOPE)
         seen = torch.cat((seen, self._before(own), self._before(own.flip(-1)).flip(-1)), 1)
         for layer in self.mix:  # from here on each channel for itself, or the own pixel would come back
             seen = functional.leaky_relu(layer(seen), SLOPE)
-        return seen
+        result: torch.Tensor = self.last(seen)[:, 0]
+        return result
 
     def _before(self, own: torch.Tensor) -> torch.Tensor:
         """Features of the own residuals more than `hidden` channels before each pixel."""

@@ -36,7 +36,10 @@ KINDS: tuple[typing.Callable[..., Sample], ...] = (
     *(simulate_particles, simulate_phonon, simulate_plasmon, simulate_wedge),
 )
 CHANNELS = (128, 192, 256, 384)
-POSITIONS = (8, 41)
+POSITIONS, MANY_POSITIONS, MANY = (8, 48), (64, 256), 0.05
+"""Positions a side of most scans, and of this share of them."""
+MOST_SPECTRA = 1024
+"""Of one scan."""
 MASKED = 0.3
 """Up to this share of the pixels is hidden from the inputs, as held-out pixels are."""
 CROP, SCANS_AT_ONCE, SPECTRA_OF_EACH = 128, 4, 8
@@ -64,29 +67,32 @@ class Lesson:
     missing: Array
 
 
-def lesson(rng: Generator) -> Lesson:
+def lesson(seed: typing.Sequence[int]) -> Lesson:
     """A scan by chance, its guide, and what the guide misses."""
-    size = (int(rng.integers(*POSITIONS)), int(rng.integers(*POSITIONS)))
+    rng = numpy.random.default_rng(seed)
+    sides = numpy.log(MANY_POSITIONS if rng.random() < MANY else POSITIONS)
+    size = (round(math.exp(rng.uniform(*sides))), round(math.exp(rng.uniform(*sides))))
     sample = _sample(rng, size, int(rng.choice(CHANNELS)))
     shot = expose(sample.spectra, rng)
     shape = (*size, 1, sample.energy.size)
     counts = shot.counts.astype(numpy.float32).reshape(-1, *shape[2:])
     guide = Guide(lambda numbers: counts[numbers], size, (1, sample.energy.size))
-    guide.start(numpy.arange(len(counts)), shot.noise)
+    numbers = numpy.arange(len(counts))
+    guide.start(numbers, shot.noise)
     while not guide.settled:
         guide.step()
-    estimate, sigma = guide.frames(numpy.arange(len(counts))), guide.sigma(numpy.arange(len(counts)))
+    estimate, sigma = guide.frames(numbers), guide.sigma(numbers)
     z = residual(counts, estimate, sigma)
     if rng.random() < 0.5:
         z *= rng.random(z.shape) > MASKED * rng.random()
     z = z.reshape(shape)
     around = surroundings(z, estimate.reshape(shape), sigma.reshape(shape), left_over(z, shot.noise), shot.noise)
-    missing = (shot.truth.reshape(counts.shape) - estimate) / sigma
-    spectra = len(counts)
+    missing = ((shot.truth.reshape(counts.shape) - estimate) / sigma).astype(numpy.float32)
+    chosen = rng.permutation(len(counts))[:MOST_SPECTRA]
     return Lesson(
-        z.reshape(spectra, 1, -1).astype(numpy.float16),
-        around.reshape(spectra, -1, shape[3]).astype(numpy.float16),
-        missing.reshape(spectra, -1).astype(numpy.float32),
+        z.reshape(len(counts), 1, -1)[chosen].astype(numpy.float16),
+        around.reshape(len(counts), -1, shape[3])[chosen].astype(numpy.float16),
+        missing[chosen, 0],
     )
 
 

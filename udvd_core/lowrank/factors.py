@@ -59,15 +59,6 @@ class Factors:
         """Scaled frames at some places, shape (n, pixels)."""
         return self.maps[part].astype(numpy.float32) @ self.spectra.astype(numpy.float32)
 
-    def error(self, part: slice | Index) -> Singles:
-        """Standard error of `rows` at some places, shape (n, pixels), in units of the noise of a recorded pixel.
-
-        What the maps may be off, which varies along E, and what the spectra may be off, which varies over positions.
-        """
-        of_maps = self.risk @ self.spectra**2
-        of_spectra = self.weights[part] ** 2 @ self.spectrum_risk
-        return numpy.sqrt(of_maps + of_spectra[:, None]).astype(numpy.float32)
-
     def raw_rows(self, part: slice | Index) -> Singles:
         """The same with raw loadings: scaled frames projected on the spectra."""
         return self.loadings[part].astype(numpy.float32) @ self.spectra.astype(numpy.float32)

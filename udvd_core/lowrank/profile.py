@@ -12,6 +12,8 @@ Array = numpy.typing.NDArray[numpy.float64]
 Singles = numpy.typing.NDArray[numpy.float32]
 
 SIZES = (4, 8, 16)
+DARK = 1e-3
+"""Share of all light that rows at either end of the detector may hold and still count as dark."""
 FEWEST = 0.5
 """Counts in the sum of all frames that a pixel is expected to have at least."""
 
@@ -40,3 +42,12 @@ def profile(total: Array, noise: NoiseModel) -> Singles:
     even = total.sum(1, keepdims=True) / whole
     share = numpy.where(column > 0, found / numpy.where(column > 0, column, 1.0), even)
     return share.astype(numpy.float32)
+
+
+def lit_rows(mean: Array) -> slice:
+    """Detector rows that the beam lights, of a mean frame (q, E), counts; all of them where there is no light."""
+    light = mean.sum(1)
+    if not light.sum() > 0:
+        return slice(0, light.size)
+    before, after = (numpy.cumsum(x.clip(0)) / light.clip(0).sum() for x in (light, light[::-1]))
+    return slice(int((before <= DARK).sum()), light.size - int((after <= DARK).sum()))

@@ -147,9 +147,7 @@ def _posterior(c: Array, block: tuple[int, ...], independent: float) -> tuple[Ar
     at = numpy.arange(count) * (BINS + 1) + number
     histogram = numpy.bincount(at.reshape(-1), minlength=count * (BINS + 1)).reshape(count, BINS + 1)
     mixture = _mixtures(histogram * (independent / c.shape[0]), block)
-    weight = _LIKELIHOOD * mixture[:, None]
-    weight /= weight.sum(-1, keepdims=True)
-    table = weight @ FACTORS
+    table = (mixture * FACTORS) @ _LIKELIHOOD.T / numpy.maximum(mixture @ _LIKELIHOOD.T, 1e-300)
     slope = 2 * numpy.gradient(table, numpy.log(_CENTRES), axis=1)
     return table.reshape(-1)[at], slope.reshape(-1)[at]
 
@@ -159,13 +157,10 @@ def _mixtures(histogram: Array, block: tuple[int, ...]) -> Array:
     grid = numpy.meshgrid(*(numpy.arange(n) / n for n in block), indexing="ij")
     frequency = numpy.sqrt(sum(g**2 for g in grid)).reshape(-1)
     band = numpy.where(frequency == 0, 0, 1 + numpy.minimum((8 * frequency).astype(int), 9))
+    _, band = numpy.unique(band, return_inverse=True)
     prior = numpy.concatenate(([SPIKE], numpy.full(SPREADS.size - 1, FLAT)))
-    result = numpy.empty((len(histogram), SPREADS.size))
-    for number in numpy.unique(band):
-        members = band == number
-        together = _maximise(histogram[members].sum(0), prior)
-        result[members] = _maximise(histogram[members], MEMBERS * together + 0.02 * prior)
-    return result
+    sums = (band == numpy.arange(band.max() + 1)[:, None]).astype(numpy.float64) @ histogram
+    return _maximise(histogram, MEMBERS * _maximise(sums, prior)[band] + 0.02 * prior)
 
 
 def _maximise(histogram: Array, prior: Array) -> Array:

@@ -13,6 +13,7 @@ from udvd_core.lowrank.shrink import smooth
 from udvd_core.noise import NoiseModel
 
 Array = numpy.typing.NDArray[numpy.float64]
+Singles = numpy.typing.NDArray[numpy.float32]
 
 ROUNDS = 2
 FAINTEST = 1e-4
@@ -59,27 +60,33 @@ def whiten(read: Read, place: Place, noise: NoiseModel, frame_shape: tuple[int, 
 
 
 class _Powers:
-    """Sums over ``gain x count + read^2``, the estimated noise variance of every count."""
+    """Sums over ``gain x count + read^2``, the estimated noise variance of every count that is not missing."""
 
     def __init__(self, read: Read, place: Place, noise: NoiseModel, frame_shape: tuple[int, int]) -> None:
         self._read, self._place, self._noise, self._shape = read, place, noise, frame_shape
 
-    def _blocks(self) -> typing.Iterator[tuple[slice, numpy.typing.NDArray[numpy.float32]]]:
+    def _blocks(self) -> typing.Iterator[tuple[slice, Singles, Singles | None]]:
+        """Places, power, and where there is any (1) or none (0); the last is None where nothing is missing."""
         pixels = self._shape[0] * self._shape[1]
         step = max(1, BLOCK_BYTES // (4 * pixels))
         for start in range(0, self._place.numbers.size, step):
             part = slice(start, start + step)
             counts = self._read(self._place.numbers[part]).reshape(-1, pixels)
-            power = numpy.nan_to_num(counts, nan=0.0, posinf=0.0, neginf=0.0) * numpy.float32(self._noise.gain)
-            power += numpy.float32(self._noise.read_variance)
-            yield part, power
+            power = counts * numpy.float32(self._noise.gain) + numpy.float32(self._noise.read_variance)
+            there = numpy.isfinite(power)
+            if there.all():
+                yield part, power, None
+            else:
+                yield part, numpy.where(there, power, numpy.float32(0.0)), there.astype(numpy.float32)
 
     def row_sums(self, columns: Array) -> tuple[Array, float]:
         """Sum over pixels of power over `columns`, shape (known,), and its variance per unit of itself."""
         inverse = 1.0 / columns.reshape(-1)
         result, variance = numpy.empty(self._place.numbers.size), 0.0
-        for part, power in self._blocks():
+        for part, power, there in self._blocks():
             result[part] = power @ inverse
+            if there is not None:
+                result[part] *= there.shape[1] / numpy.maximum(there.sum(1), 1.0)
             variance += float(numpy.maximum(power.sum(0), 0.0) @ inverse**2)
         unit = self._noise.gain**2 * self._noise.window_factor(inverse.size)
         return result, unit * variance / max(float(result.sum()), 1e-30)
@@ -87,12 +94,14 @@ class _Powers:
     def column_means(self, intensity: Array) -> tuple[Array, float]:
         """Mean over positions of power over `intensity`, shape (q, E), and its variance per unit of itself."""
         total, variance = numpy.zeros(self._shape[0] * self._shape[1]), 0.0
-        for part, power in self._blocks():
+        used = numpy.zeros(total.size)
+        for part, power, there in self._blocks():
             total += (1.0 / intensity[part]) @ power
+            used += len(power) if there is None else there.sum(0)
             variance += float((1.0 / intensity[part] ** 2) @ power.sum(1))
         count = self._place.numbers.size
         unit = self._noise.gain**2 * variance / max(float(total.sum()), 1e-30)
-        return (total / count).reshape(self._shape), unit / count
+        return (total / numpy.maximum(used, 1.0)).reshape(self._shape), unit / count
 
 
 def _smooth_counts(values: Array, unit: float, sizes: typing.Sequence[int]) -> Array:

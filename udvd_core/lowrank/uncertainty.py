@@ -1,0 +1,131 @@
+"""What a low-rank estimate may be off: of every voxel, and of every sum over channels that a map is."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+
+import numpy
+import numpy.typing
+import scipy.fft
+
+Array = numpy.typing.NDArray[numpy.float64]
+Singles = numpy.typing.NDArray[numpy.float32]
+Index = numpy.typing.NDArray[numpy.int64]
+
+MISSED = 1.2
+"""Variance of sums over channels relative to what both errors explain, on simulated scans: components that were too
+weak to be found are in neither."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Uncertainty:
+    """Errors of denoised frames: of each map of a component, and of each spectrum.
+
+    Attributes
+    ----------
+    numbers : array of int, shape (known,)
+        Frames that were fitted, increasing.
+    intensity : array, shape (known,)
+        Noise variance of each, relative to the mean.
+    scale : array, shape (pixels,)
+        Noise of a recorded pixel at intensity 1, standard deviation in counts.
+    spectra : array, shape (r, pixels)
+        Components, in units of that noise.
+    risk : array, shape (r,)
+        Expected squared error of their loadings.
+    weights : array, shape (known, s)
+        Orthonormal maps that the spectra were regressed on.
+    spectrum_risk : array, shape (s,)
+        Expected squared error of those spectra, averaged over pixels, in units of the noise of one.
+    slow : float
+        Noise of a sum over many channels, variance relative to channels that share none.
+
+    Notes
+    -----
+    An error of a loading is an error all along the component's spectrum. An error of a spectrum is what smoothing
+    along E left of white noise: the slow part of it, up to the frequency that gives `spectrum_risk`.
+    """
+
+    numbers: Index
+    intensity: Array
+    scale: Singles
+    spectra: Array
+    risk: Array
+    weights: Array
+    spectrum_risk: Array
+    slow: float = 1.0
+
+    def relative(self, numbers: Index) -> Singles:
+        """Standard error of denoised frames in units of the noise of the recorded ones, shape (n, pixels).
+
+        A frame that was not fitted has that of the next that was.
+        """
+        of_maps = self.risk @ self.spectra**2
+        of_spectra = self.weights[self._at(numbers)] ** 2 @ self.spectrum_risk
+        return typing.cast(Singles, numpy.sqrt(of_maps + of_spectra[:, None]).astype(numpy.float32))
+
+    def sigma(self, numbers: Index) -> Singles:
+        """The same in counts."""
+        light = numpy.sqrt(self.intensity[self._at(numbers)])[:, None].astype(numpy.float32)
+        return typing.cast(Singles, self.relative(numbers) * light * self.scale)
+
+    def variance(self, weights: Array, channels: Index, numbers: Index) -> Array:
+        """Variance of weighted sums over channels of denoised spectra, counts squared, shape (n,).
+
+        Parameters
+        ----------
+        weights : array, shape (n, m)
+            Of each spectrum's channels, the gradient of a map.
+        channels : array of int, shape (m,)
+            Which they are.
+        numbers : array of int, shape (n,)
+            The spectra.
+        """
+        at = self._at(numbers)
+        scaled = weights * self.scale[channels]
+        result: Array = (scaled @ self.spectra[:, channels].T) ** 2 @ self.risk
+        for weight, risk in zip(self.weights[at].T, self.spectrum_risk, strict=True):
+            slow = self._slow_part(channels, risk)
+            result += weight**2 * ((scaled @ slow.T) ** 2).sum(1) * self.slow
+        return MISSED * result * self.intensity[at]
+
+    def packed(self) -> Singles:
+        """All of it in one row of numbers, which can travel; `unpacked` is the inverse."""
+        sizes = (self.numbers.size, self.scale.size, self.risk.size, self.spectrum_risk.size, self.slow)
+        parts = (self.numbers, self.intensity, self.scale, self.spectra, self.risk, self.weights, self.spectrum_risk)
+        return numpy.concatenate([sizes, *(numpy.ravel(part) for part in parts)]).astype(numpy.float32)
+
+    @staticmethod
+    def unpacked(values: Singles) -> Uncertainty:
+        """Rebuild what `packed` made."""
+        known, pixels, rank, maps = (int(size) for size in values[:4])
+        shapes = ((known,), (known,), (pixels,), (rank, pixels), (rank,), (known, maps), (maps,))
+        ends = 5 + numpy.cumsum([math.prod(shape) for shape in shapes])
+        numbers, intensity, scale, spectra, risk, weights, spectrum_risk = (
+            values[end - math.prod(shape) : end].reshape(shape).astype(numpy.float64)
+            for end, shape in zip(ends, shapes, strict=True)
+        )
+        return Uncertainty(
+            numbers.astype(numpy.int64),
+            intensity,
+            scale.astype(numpy.float32),
+            spectra,
+            risk,
+            weights,
+            spectrum_risk,
+            slow=float(values[4]),
+        )
+
+    def _slow_part(self, channels: Index, risk: float) -> Array:
+        """Rows whose squared products with a spectrum's channels sum to the power of its slow part, (kept, m)."""
+        size = self.scale.size
+        wanted = min(risk / self.slow, 1.0) * size
+        kept = max(1, math.ceil(wanted))
+        chosen = numpy.zeros((channels.size, size))
+        chosen[numpy.arange(channels.size), channels] = math.sqrt(wanted / kept)
+        return numpy.asarray(scipy.fft.dct(chosen, axis=1, norm="ortho")[:, :kept].T)
+
+    def _at(self, numbers: Index) -> Index:
+        return numpy.searchsorted(self.numbers, numbers).clip(0, self.numbers.size - 1)
