@@ -19,8 +19,9 @@ import numpy
 import numpy.typing
 
 from udvd_core.axes import Axis
-from udvd_core.maps.core_loss import EdgeWindows, core_loss
+from udvd_core.maps.core_loss import core_loss
 from udvd_core.noise import NoiseModel
+from udvd_core.settings import MapWindow
 
 Array = numpy.typing.NDArray[typing.Any]
 Method = typing.Callable[[Array, Axis], Array]
@@ -44,7 +45,7 @@ def scan(axis: Axis, level: float, shape: tuple[int, int], seed: int) -> tuple[A
 
 def ours(model: str) -> Method:
     """Map, with its sigma, as the program makes it."""
-    edge = EdgeWindows("edge", SIGNAL, (FIT,), model)
+    edge = MapWindow("edge", SIGNAL, (FIT,), model)
     return lambda counts, axis: core_loss(counts.reshape(-1, axis.size), axis, [edge], NoiseModel())[0]
 
 

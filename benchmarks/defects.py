@@ -20,7 +20,8 @@ from scans import SPREADING, Scan, buffer_of, guide_of, run_session, settle, wit
 
 from udvd_core.axes import Axis
 from udvd_core.detector import Detector
-from udvd_core.maps.window import map_values
+from udvd_core.maps.core_loss import core_loss
+from udvd_core.noise import NoiseModel
 from udvd_core.pca import weighted_pca
 from udvd_core.settings import MapWindow
 from udvd_core.simulate import Sample, simulate_blank, simulate_dopants
@@ -72,10 +73,11 @@ METHODS: dict[str, typing.Callable[[Scan], Array]] = {
 }
 
 
-def map_of(spectra: Array, energy: Axis, window: MapWindow) -> Array:
-    """Map of spectra (y, x, E), shape (y, x)."""
-    values = map_values(spectra.reshape(-1, spectra.shape[-1]), energy, [window])[0]
-    return values.astype(numpy.float64).reshape(spectra.shape[:-1])
+def map_of(spectra: Array, energy: Axis, window: MapWindow, method: str = "") -> Array:
+    """Map of spectra (y, x, E), shape (y, x); the noise of raw counts shifts the background, which is taken off."""
+    noise = NoiseModel() if method == "raw" else None
+    values, _ = core_loss(spectra.reshape(-1, spectra.shape[-1]), energy, [window], noise)
+    return values.reshape(spectra.shape[:-1])
 
 
 def single_atom(dose: float, strength: float, size: tuple[int, int], seed: int) -> Sample:
@@ -113,7 +115,7 @@ def dopants(options: argparse.Namespace, dose: float, strength: float, window: M
     truth = numpy.stack([map_of(scan.truth, scan.sample.energy, window) for scan in scans])
     peaks, result, sigma = share > NEAR, Facts(), numpy.nan
     for name in options.methods:
-        maps = numpy.stack([map_of(METHODS[name](scan), scan.sample.energy, window) for scan in scans])
+        maps = numpy.stack([map_of(METHODS[name](scan), scan.sample.energy, window, name) for scan in scans])
         error = maps - truth
         sigma = float(error.std()) if name == "raw" else sigma
         bias = error[peaks] / sigma
@@ -130,7 +132,7 @@ def blanks(options: argparse.Namespace, dose: float, window: MapWindow) -> Facts
     make = {"energy": axis, "counts": dose, "q_rows": 1}
     scans = [scan_of(simulate_blank(options.size, seed=seed, **make), seed) for seed in options.seeds]
     for name in options.methods:
-        maps = numpy.stack([map_of(METHODS[name](scan), axis, window) for scan in scans])
+        maps = numpy.stack([map_of(METHODS[name](scan), axis, window, name) for scan in scans])
         maps -= maps.mean((1, 2), keepdims=True)
         own = maps.std((1, 2), keepdims=True)
         sigma = float(own.mean()) if name == "raw" else sigma
@@ -145,7 +147,7 @@ def dose_of(strength: float, size: tuple[int, int], window: MapWindow, seed: int
     for _ in range(3):
         scan = scan_of(single_atom(dose, strength, size, seed), seed)
         truth = map_of(scan.truth, scan.sample.energy, window)
-        sigma = (map_of(scan.counts, scan.sample.energy, window) - truth).std()
+        sigma = (map_of(scan.counts, scan.sample.energy, window, "raw") - truth).std()
         dose *= float((SIGNIFICANCE * sigma / (truth.max() - numpy.median(truth))) ** 2)
     return dose
 
@@ -159,7 +161,8 @@ def alone(options: argparse.Namespace, strength: float, window: MapWindow) -> Fa
         kept, highest = [], []
         for scan in scans:
             share, energy = seen(scan.sample, strength), scan.sample.energy
-            values, truth = map_of(METHODS[name](scan), energy, window), map_of(scan.truth, energy, window)
+            values = map_of(METHODS[name](scan), energy, window, name)
+            truth = map_of(scan.truth, energy, window)
             at, around = numpy.unravel_index(int(share.argmax()), share.shape), share < 1e-3
             kept.append(100 * (values[at] - values[around].mean()) / (truth[at] - truth[around].mean()))
             highest.append(bool(values[at] > values[around].max()))

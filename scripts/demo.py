@@ -25,8 +25,9 @@ import numpy.typing
 
 from udvd_core.axes import Axis
 from udvd_core.errors import UdvdError
-from udvd_core.maps.window import map_values
+from udvd_core.maps.core_loss import core_loss
 from udvd_core.metrics import psnr
+from udvd_core.noise import NoiseModel
 from udvd_core.settings import MapWindow
 
 Array = numpy.typing.NDArray[typing.Any]
@@ -66,7 +67,7 @@ def choose_maps(energy: Axis) -> list[MapWindow]:
     """One core-loss window with background and one plain window that lie on the energy axis."""
     values = energy.values()
     first, last = float(values[0]), float(values[-1])
-    core = [w for w in CORE_LOSS if w.background and w.background[0] >= first and w.signal[1] <= last]
+    core = [w for w in CORE_LOSS if w.background[0][0] >= first and w.signal[1] <= last]
     low, high = (round(first + part * (last - first), 2) for part in (0.12, 0.2))
     return core[:1] + [MapWindow(f"{low:g} to {high:g} eV", (low, high))]
 
@@ -232,7 +233,8 @@ def _quality(
             )
         curves |= {"denoised": watch.psnr, "final": [(len(raw), psnr(denoised, truth))]}
         figures["psnr_by_rows_db"] = watch.psnr
-    images = {name: _maps(values, energy, maps) for name, values in spectra.items()}
+    noise = {"raw": NoiseModel()}  # which shifts the background; nothing is known of the others
+    images = {name: _maps(values, energy, maps, noise.get(name)) for name, values in spectra.items()}
     if curves:
         last = {kind: round(curve[-1][1], 2) if curve else None for kind, curve in curves.items()}
         figures["psnr_db"] = {
@@ -248,9 +250,10 @@ def _quality(
     return figures
 
 
-def _maps(spectra: Array, energy: Axis, windows: list[MapWindow]) -> Array:
+def _maps(spectra: Array, energy: Axis, windows: list[MapWindow], noise: NoiseModel | None) -> Array:
     """Maps of spectra (y, x, E), shape (maps, y, x), counts."""
-    return map_values(spectra.reshape(-1, spectra.shape[-1]), energy, windows).reshape(-1, *spectra.shape[:2])
+    values, _ = core_loss(spectra.reshape(-1, spectra.shape[-1]), energy, windows, noise)
+    return values.reshape(-1, *spectra.shape[:2])
 
 
 def main(arguments: typing.Sequence[str] | None = None) -> int:

@@ -78,8 +78,8 @@ def _spectrum(axes: typing.Any, energy: Axis, spectra: dict[str, Array], windows
     axes.plot(values, spectra["denoised"][y, x], color=DENOISED, linewidth=1.2, label="denoised")
     for window in windows:
         axes.axvspan(*window.signal, color="#00ff00", alpha=0.12, linewidth=0)
-        if window.background is not None:
-            axes.axvspan(*window.background, color="#ff0000", alpha=0.15, linewidth=0)
+        for fitted in window.background:
+            axes.axvspan(*fitted, color="#ff0000", alpha=0.15, linewidth=0)
     axes.set_xlim(values[0], values[-1])
     axes.set_ylim(bottom=0)
     axes.set_xlabel("energy loss (eV)")

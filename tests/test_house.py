@@ -23,7 +23,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("udvd_core.axes",),
     ("udvd_core.settings",),
     (
-        *("udvd_core.detector", "udvd_core.files", "udvd_core.framing", "udvd_core.maps", "udvd_core.metrics"),
+        *(
+            "udvd_core.detector",
+            "udvd_core.device",
+            "udvd_core.files",
+            "udvd_core.framing",
+            "udvd_core.maps",
+            "udvd_core.metrics",
+        ),
         *("udvd_core.noise", "udvd_core.normalise", "udvd_core.saturation", "udvd_core.simulate", "udvd_core.tiling"),
         "udvd_core.lowrank.uncertainty",
     ),
@@ -42,7 +49,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("udvd_core.pca", "udvd_core.trust"),
     ),
     ("udvd_core.lowrank", "udvd_core.intake"),
-    ("udvd_core.guide", "udvd_core.device"),
+    ("udvd_core.guide",),
     ("udvd_core.blind",),
     (
         *("udvd_core.checkpoint", "udvd_core.correction", "udvd_core.inference", "udvd_core.model"),

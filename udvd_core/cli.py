@@ -1,4 +1,4 @@
-"""The command line: ``udvd denoise``, ``udvd assess``, ``udvd simulate``, ``udvd pretrain``, ``udvd info``.
+"""The command line: ``udvd denoise``, ``map``, ``assess``, ``simulate``, ``pretrain``, ``info``.
 
 Every command ends with exit code 0, or with one line on standard error and exit code 2;
 ``--json`` adds one machine-readable last line on standard output.
@@ -14,12 +14,14 @@ import typing
 
 import udvd_core
 from udvd_core.commands import assess, denoise, info, pretrain, simulate
+from udvd_core.commands import map as mapping
 from udvd_core.commands.outcome import Outcome
 from udvd_core.errors import InputError, UdvdError
 from udvd_core.files.scan import plain
 
 COMMANDS: dict[str, tuple[typing.Any, str]] = {
     "denoise": (denoise, "denoise a scan in a file"),
+    "map": (mapping, "map an element or a band of a scan, with its standard error"),
     "assess": (assess, "say how far a scan, or its denoised copy, can be trusted"),
     "simulate": (simulate, "simulate a scan with known truth"),
     "pretrain": (pretrain, "make the weights of the correction network from simulated scans"),

@@ -25,6 +25,8 @@ Index = numpy.typing.NDArray[numpy.int64]
 GROWTH = 1.5
 """The correction is judged anew when there are this much more frames."""
 ENDED = object()
+ROWS_AT_ONCE, LARGEST_BATCH = 8, 1 << 25
+"""Scan rows that are corrected at once, because the network sees four on either side too; pixels at most."""
 FEWEST = 48
 """Frames below which nothing is judged and the guide stands."""
 
@@ -68,7 +70,8 @@ class GuidedModel(GuideModel):
             if training.weights is not None:
                 raise
             self.warning = f"the guide alone: {error}"
-        self.batch = max(1, self.batch // 4)
+        q, channels = buffer.frame_shape
+        self.batch = max(1, self.batch // 4, min(ROWS_AT_ONCE * spec.scan_shape[-1], LARGEST_BATCH // (q * channels)))
 
     @property
     def device(self) -> str:  # type: ignore[override]

@@ -84,21 +84,26 @@ class Guide:
             self._fit.step()
             self._take()
 
-    def frames(self, numbers: Index) -> Singles:
-        """Estimated frames, shape (n, q, E), counts; frames that no fit saw are added first."""
+    def frames(self, numbers: Index, lines: slice = slice(None)) -> Singles:
+        """Estimated frames, shape (n, q, E), counts; frames that no fit saw are added first.
+
+        `lines` picks detector rows.
+        """
         fit = self._begun()
         new = numbers[~self._mapped[numbers]]
         if new.size:
             self._extend(new)
-        rows = self._maps[numbers].astype(numpy.float32) @ fit.factors.spectra.astype(numpy.float32)
-        rows *= numpy.sqrt(self._intensity[numbers])[:, None].astype(numpy.float32) * fit.scaled.scale
-        frames = rows.reshape(-1, *self.frame_shape)
-        return typing.cast(Singles, frames if self._expected is None else frames + self._expected.frames(numbers))
+        spectra = fit.factors.spectra.astype(numpy.float32).reshape(-1, *self.frame_shape)[:, lines]
+        frames = self._maps[numbers].astype(numpy.float32) @ spectra.reshape(len(spectra), -1)
+        frames = frames.reshape(numbers.size, *spectra.shape[1:])
+        frames *= self.sigma(numbers, lines)
+        if self._expected is not None:
+            frames += self._expected.frames(numbers, lines)
+        return typing.cast(Singles, frames)
 
-    def sigma(self, numbers: Index) -> Singles:
+    def sigma(self, numbers: Index, lines: slice = slice(None)) -> Singles:
         """Noise of one recorded frame, standard deviation in counts, shape (n, q, E); frames that `frames` knows."""
-        rows = numpy.sqrt(self._intensity[numbers])[:, None].astype(numpy.float32) * self._begun().scaled.scale
-        return typing.cast(Singles, rows.reshape(-1, *self.frame_shape))
+        return self.light(numbers) * self._begun().scaled.scale.reshape(self.frame_shape)[lines]
 
     def light(self, numbers: Index) -> Singles:
         """Square root of the light of each position relative to the mean, shape (n, 1, 1)."""
@@ -185,9 +190,9 @@ class _Expected(typing.NamedTuple):
     base: Guide
     share: Singles
 
-    def frames(self, numbers: Index) -> Singles:
+    def frames(self, numbers: Index, lines: slice = slice(None)) -> Singles:
         """Predicted frames, shape (n, q, E), counts."""
-        return self.base.frames(numbers) * self.share
+        return self.base.frames(numbers) * self.share[lines]
 
     def error(self, numbers: Index) -> Singles:
         """Their standard error as far as the spectra are off, counts."""

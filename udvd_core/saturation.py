@@ -62,14 +62,12 @@ class Ceiling:
         self._all += frames.size
         if top <= 0:
             return
-        near = frames >= top - max(SIGMAS * math.sqrt(top), 1.0)
-        at = frames >= top
+        near = (frames >= top - max(SIGMAS * math.sqrt(top), 1.0)) & (frames <= top)
+        at = frames == top
         self._at += int(at.sum())
         self._below += int(near.sum()) - int(at.sum())
         frame, row, channel = numpy.nonzero(at)
         last = frames.shape[2] - 1
-        beside = numpy.maximum(
-            frames[frame, row, numpy.maximum(channel - 1, 0)] * (channel > 0),
-            frames[frame, row, numpy.minimum(channel + 1, last)] * (channel < last),
-        )
-        self._peaked += int((beside >= BESIDE * top).sum())
+        before = (channel > 0) & (frames[frame, row, numpy.maximum(channel - 1, 0)] >= BESIDE * top)
+        after = (channel < last) & (frames[frame, row, numpy.minimum(channel + 1, last)] >= BESIDE * top)
+        self._peaked += int((before | after).sum())

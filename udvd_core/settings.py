@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import typing
 import urllib.parse
 
@@ -11,6 +12,9 @@ from udvd_core.axes import Axis
 from udvd_core.errors import SettingsError
 
 MODELS = ("guided", "guide", "udvd", "pca", "raw")
+BACKGROUNDS = ("power_law", "power_law_double", "exponential", "log_polynomial", "linear")
+
+Window = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,19 +26,41 @@ class MapWindow:
     name : str
         What the map is called, for example ``"B K"``.
     signal : (float, float)
-        Window that is summed, eV.
-    background : (float, float) or None
-        Window where a power law is fitted and extrapolated, eV; None sums plainly.
+        Window that is summed, eV: channels whose energy lies in [low, high).
+    background : tuple of (float, float)
+        Windows where a background is fitted, jointly, eV; without any the signal is summed plainly. None and
+        a single pair are taken too, for no window and one.
+    model : str
+        What is fitted there, one of `BACKGROUNDS`; `udvd_core.maps.families` says what they are.
     """
 
     name: str
-    signal: tuple[float, float]
-    background: tuple[float, float] | None = None
+    signal: Window
+    background: tuple[Window, ...] = ()
+    model: str = "power_law"
 
     def __post_init__(self) -> None:
-        for label, window in (("signal", self.signal), ("background", self.background)):
-            if window is not None and not -math.inf < window[0] < window[1] < math.inf:
-                raise SettingsError(f"{label} window of map {self.name!r} is {window}; want (low, high) in eV")
+        if not isinstance(self.name, str):
+            raise SettingsError(f"a map is called {self.name!r}; want a text")
+        if self.model not in BACKGROUNDS:
+            raise SettingsError(
+                f"background model of map {self.name!r} is {self.model!r}; want one of {', '.join(BACKGROUNDS)}"
+            )
+        given: typing.Any = () if self.background is None else self.background
+        several = isinstance(given, list | tuple) and all(isinstance(window, list | tuple) for window in given)
+        windows = tuple(self._window("background", window) for window in (given if several else [given]))
+        object.__setattr__(self, "signal", self._window("signal", self.signal))
+        object.__setattr__(self, "background", windows)
+
+    def _window(self, label: str, given: typing.Any) -> Window:
+        """Two floats."""
+        if isinstance(given, list | tuple) and len(given) == 2:
+            low, high = (_number(end) for end in given)
+            if -math.inf < low < high < math.inf:
+                return (low, high)
+        raise SettingsError(
+            f"{label} window of map {self.name!r} is {given}; want (low, high) in eV, the lower energy first"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,10 +190,7 @@ class ScanSpec:
             When a key is unknown or a value is out of range.
         """
         try:
-            maps = tuple(
-                MapWindow(m["name"], _pair(m["signal"]), _pair(m["background"]) if m["background"] else None)
-                for m in values["maps"]
-            )
+            maps = tuple(MapWindow(**window) for window in values["maps"])
             training = dict(values["training"])
             if training.get("hidden") is not None:
                 training["hidden"] = tuple(training["hidden"])
@@ -187,6 +210,11 @@ class ScanSpec:
             ) from None
 
 
-def _pair(values: typing.Sequence[float]) -> tuple[float, float]:
-    low, high = values
-    return (low, high)
+def _number(value: typing.Any) -> float:
+    """A number as a float; NaN where it is none, and True and False are none."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

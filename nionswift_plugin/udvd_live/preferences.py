@@ -19,7 +19,7 @@ FILE = "udvd_live.json"
 OVERRIDE = "UDVD_SETTINGS"
 
 MAPS = (
-    MapWindow("B K", (190.0, 210.0), (160.0, 187.0)),
+    MapWindow("B K", (190.0, 210.0), ((160.0, 187.0),)),
     MapWindow("Zero Loss", (-2.0, 2.0)),
     MapWindow("TO-LO", (0.14, 0.2)),
 )
@@ -61,7 +61,7 @@ class Preferences:
         try:
             values = json.loads(text)
             if "maps" in values:
-                values["maps"] = tuple(_map(**entry) for entry in values["maps"])
+                values["maps"] = tuple(MapWindow(**entry) for entry in values["maps"])
             if isinstance(values.get("cameras"), list):
                 values["cameras"] = tuple(_of_type("cameras", name, str) for name in values["cameras"])
             if "training" in values:
@@ -76,15 +76,6 @@ class Preferences:
     def to_json(self) -> str:
         """Text that `from_json` reads."""
         return json.dumps(dataclasses.asdict(self), indent=2)
-
-
-def _map(name: str, signal: typing.Sequence[float], background: typing.Sequence[float] | None = None) -> MapWindow:
-    return MapWindow(_of_type("name", name, str), _pair(signal), None if background is None else _pair(background))
-
-
-def _pair(window: typing.Sequence[float]) -> tuple[float, float]:
-    low, high = (_of_type("window", value, float) for value in window)
-    return (low, high)
 
 
 def _checked(kind: type, values: dict[str, typing.Any]) -> dict[str, typing.Any]:

@@ -6,12 +6,11 @@ import dataclasses
 import math
 import typing
 
-import numpy
 from nion.data import DataAndMetadata
 
 from udvd_core.axes import Axis
 from udvd_core.errors import InputError
-from udvd_core.maps.window import map_values
+from udvd_core.maps.core_loss import EdgeMap
 from udvd_core.settings import MapWindow, ScanSpec, Training
 
 OURS = "udvd"
@@ -102,7 +101,7 @@ def specify(
         try:
             if energy.units != "eV":
                 raise InputError("the energy axis is not calibrated in eV")
-            map_values(numpy.zeros((1, energy.size), numpy.float32), energy, (window,))
+            EdgeMap(window, energy)
             possible.append(window)
         except InputError as error:
             left_out.append(f"no map {window.name!r}: {error}")

@@ -108,7 +108,7 @@ class Writer:
         """Queue a block for the items; Swift applies it in its main loop."""
         for position, target in enumerate(self._targets):
             if target.item is not None and target.reference is not None:
-                data = block.data if position == 0 else block.maps[position - 1]
+                data = block.data if position == 0 else block.maps[position - 1, 0]
                 for start, stop, box in rectangles(block.start, block.start + len(data), self._spec.scan_shape):
                     self._write_box(position, target, data[start - block.start : stop - block.start], box)
 

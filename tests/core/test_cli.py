@@ -85,11 +85,11 @@ class FakeEngine:
             return [Status(name, len(self.frames), 0, 0, 0, "", "cpu", "udvd")]
         frames = numpy.stack([self.frames[index] for index in range(count)])
         data = 2 * (frames if self.spec.training.frames else frames.sum(axis=1))
-        maps = numpy.zeros((0, count), numpy.float32)
+        maps = numpy.zeros((0, 2, count), numpy.float32)
         done = count - self.unfinished
         return [
-            Block(name, 0, 7 * data[:done], maps[:, :done], False, 1),
-            Block(name, 0, data[:done], maps[:, :done], True, 9),
+            Block(name, 0, 7 * data[:done], maps[..., :done], False, 1),
+            Block(name, 0, data[:done], maps[..., :done], True, 9),
             Finished(name, count, done, 9, {"model": "udvd", "loss": float("nan")}),
         ]
 
@@ -190,6 +190,9 @@ def test_a_fault_of_ours_is_one_line_too(tmp_path, capsys, fake, monkeypatch):
         (["--budget", "soon"], "invalid float value"),
         (["--weights", "none.pth"], "do not exist"),
         (["--frames"], "--frames needs frames"),
+        (["--sigma", "s.npy", "--model", "udvd"], "--sigma is known for --model guided and guide, not for udvd"),
+        (["--uncertainty", "u.npz", "--model", "raw"], "--uncertainty is known for --model guided and guide"),
+        (["--uncertainty", "u.npy"], "want an .npz file"),
         (["--turbo"], "unrecognized arguments: --turbo"),
     ],
 )
@@ -201,6 +204,41 @@ def test_denoise_refuses(tmp_path, capsys, monkeypatch, options, message):
     )
     assert message in refused(capsys, "denoise", tmp_path / "in.npy", "--output", tmp_path / "out.npy", *options)
     assert not (tmp_path / "out.npy").exists()
+
+
+def test_standard_errors_do_not_take_the_place_of_another_file(tmp_path, capsys):
+    write(tmp_path / "in.npy", Y, X, E)
+    write(tmp_path / "in.npz", Y, X, E)
+    out = ("--output", tmp_path / "out.npz")
+    for source, options in (
+        ("in.npy", ("--sigma", tmp_path / "in.npy")),
+        ("in.npz", ("--sigma", tmp_path / "out.npz")),
+        ("in.npz", ("--uncertainty", tmp_path / "in.npz")),
+        ("in.npy", ("--uncertainty", tmp_path / "out.npz")),
+        ("in.npy", ("--uncertainty", tmp_path / "s.npz", "--sigma", tmp_path / "s.npz")),
+    ):
+        assert "file of this run already" in refused(capsys, "denoise", tmp_path / source, *out, *options)
+    assert sorted(path.name for path in tmp_path.glob("*.np?")) == ["in.npy", "in.npz"]
+
+
+def test_errors_that_nobody_knows_are_not_written_and_that_is_said(tmp_path, capsys, fake):
+    write(tmp_path / "in.npy", Y, X, E)
+    options = ("--output", tmp_path / "out.npy", "--uncertainty", tmp_path / "u.npz", "--sigma", tmp_path / "s.npy")
+    code, _, err = run(capsys, "denoise", tmp_path / "in.npy", *options)
+    assert code == 0 and "errors are not known" in err and "s.npy and" in err and "u.npz not written" in err
+    assert not list(tmp_path.glob("[us].*"))
+
+
+def test_standard_errors_are_written_beside_the_result(tmp_path, capsys):
+    counts = numpy.random.default_rng(0).poisson(numpy.linspace(2, 30, 64), (8, 9, 64)).astype(numpy.float32)
+    numpy.save(tmp_path / "in.npy", counts)
+    targets = ("--output", tmp_path / "out.npy", "--sigma", tmp_path / "sigma.npy")
+    code, _, err = run(capsys, "denoise", tmp_path / "in.npy", *targets, "--model", "guide", "--energy", "100:1")
+    assert (code, err) == (0, "")
+    wrong = numpy.load(tmp_path / "out.npy") - numpy.linspace(2, 30, 64)
+    sigma = numpy.load(tmp_path / "sigma.npy")
+    assert sigma.shape == counts.shape and 0.5 < (wrong / sigma).std() < 1.6
+    assert sigma.mean() < 0.5 * numpy.sqrt(counts.mean())
 
 
 def test_denoise_refuses_bad_files_before_an_engine_starts(tmp_path, capsys, monkeypatch):
@@ -298,7 +336,7 @@ def test_info_without_torch(capsys, monkeypatch):
     assert "only guide, pca, raw work" in values["note"]
 
 
-@pytest.mark.parametrize("command", ["", "denoise", "simulate", "info"])
+@pytest.mark.parametrize("command", ["", "denoise", "map", "simulate", "info"])
 def test_help(capsys, command):
     with pytest.raises(SystemExit) as caught:
         cli.main([*command.split(), "--help"])
@@ -306,7 +344,9 @@ def test_help(capsys, command):
     assert "--help" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["denoise"], ["simulate", "h-bn"], ["info", "extra"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["frobnicate"], ["denoise"], ["map"], ["simulate", "h-bn"], ["info", "extra"]]
+)
 def test_wrong_usage_is_one_line(capsys, arguments):
     assert "--help" in refused(capsys, *arguments)
 

@@ -93,7 +93,9 @@ def test_pieces_equal_the_whole_scan(rng, grid):
         [surroundings(*(a.reshape(2, y, x, 2, 16)[page] for a in (z, guide, sigma)), left, POISSON) for page in (0, 1)]
     ).reshape(-1, 2, CHANNELS, 16)
     got = numpy.empty((wanted.size, 2, CHANNELS, 16), numpy.float32)
-    for piece in pieces(wanted, known, grid, lambda n: (counts[n], guide[n], sigma[n]), left, POISSON):
+    for piece in pieces(
+        wanted, known, grid, lambda n, rows: (counts[n][:, rows], guide[n][:, rows], sigma[n][:, rows]), left, POISSON
+    ):
         got[piece.chosen, piece.rows] = piece.around.reshape(piece.chosen.size, -1, CHANNELS, 16)
         numpy.testing.assert_array_equal(
             piece.own.reshape(piece.chosen.size, -1, 16), z[wanted[piece.chosen], piece.rows]
@@ -105,7 +107,7 @@ def test_pieces_with_gaps_see_nothing_where_nothing_came(rng):
     counts = rng.poisson(5, (120, 1, 16)).astype(numpy.float32)
     known = numpy.delete(numpy.arange(60), [13, 25])
 
-    def frames(numbers):
+    def frames(numbers, rows):
         shape = (numbers.size, 1, 16)
         return counts[numbers], numpy.full(shape, 5, numpy.float32), numpy.ones(shape, numpy.float32)
 

@@ -26,7 +26,7 @@ class Driver:
         self.engine, self.spec, self.frames = engine, spec, frames
         self.events = []
         self.data = numpy.full((spec.count, *spec.output_shape), numpy.nan, numpy.float32)
-        self.maps = numpy.full((len(spec.maps), spec.count), numpy.nan, numpy.float32)
+        self.maps = numpy.full((len(spec.maps), 2, spec.count), numpy.nan, numpy.float32)
         self.final = numpy.zeros(spec.count, int)
         self.step = numpy.full(spec.count, -1)
         self.at = 0
@@ -49,7 +49,7 @@ class Driver:
             self.events.append(event)
             if isinstance(event, Block):
                 span = slice(event.start, event.start + len(event.data))
-                self.data[span], self.maps[:, span] = event.data, event.maps
+                self.data[span], self.maps[..., span] = event.data, event.maps
                 self.final[span] += event.final
                 self.step[span] = event.step
             elif isinstance(event, Status):

@@ -10,7 +10,9 @@ from udvd_core.engine.inline import InlineEngine
 from udvd_core.engine.local import LocalEngine
 from udvd_core.engine.protocol import Block, Failed, Finished, Resend, Status
 from udvd_core.errors import EngineError
-from udvd_core.maps.window import map_values
+from udvd_core.lowrank.uncertainty import Uncertainty
+from udvd_core.maps.core_loss import core_loss
+from udvd_core.maps.covariance import DenoisedCovariance
 from udvd_core.settings import MapWindow
 
 MAPS = (MapWindow("plain", (104.0, 110.0)), MapWindow("edge", (120.0, 130.0), (102.0, 118.0)))
@@ -36,8 +38,9 @@ def test_a_whole_scan(engine, scan_id, make_spec, drive, counts):
     scan = drive(engine, spec, counts(spec)).run()
     assert (scan.final == 1).all() and numpy.isfinite(scan.data).all()
     assert not scan.of(Failed) and not scan.of(Resend)
-    numpy.testing.assert_allclose(scan.maps, map_values(scan.data, spec.energy, MAPS), rtol=1e-5, atol=1e-3)
-    assert abs(scan.maps[0]).min() > 0
+    values, _ = core_loss(scan.data, spec.energy, MAPS, None)
+    numpy.testing.assert_allclose(scan.maps[:, 0], values, rtol=1e-5, atol=1e-3)
+    assert abs(scan.maps[0, 0]).min() > 0 and numpy.isnan(scan.maps[:, 1]).all(), "udvd cannot tell its errors"
     status = scan.of(Status)[-1]
     assert (status.received, status.denoised, status.final, status.model) == (20, 20, 20, "udvd")
     (finished,) = scan.of(Finished)
@@ -69,7 +72,18 @@ def test_frames_and_their_sums(engine, scan_id, make_spec, drive, counts, rows, 
     data = counts(spec)
     scan = drive(engine, spec, data).run()
     numpy.testing.assert_array_equal(scan.data, data if frames else data.sum(1))
-    numpy.testing.assert_allclose(scan.maps, map_values(data.sum(1), spec.energy, MAPS), rtol=1e-5, atol=1e-3)
+    values, _ = core_loss(data.sum(1), spec.energy, MAPS, None)
+    numpy.testing.assert_allclose(scan.maps[:, 0], values, rtol=1e-5, atol=1e-3)
+
+
+def test_a_model_that_knows_its_errors_tells_those_of_the_maps(engine, scan_id, make_spec, drive, counts):
+    spec = make_spec(scan_id, (6, 8), maps=MAPS, model="guide")
+    scan = drive(engine, spec, counts(spec)).run()
+    errors = DenoisedCovariance(Uncertainty.unpacked(scan.of(Finished)[0].uncertainty), numpy.arange(48))
+    values, sigma = core_loss(scan.data, spec.energy, MAPS, errors)
+    numpy.testing.assert_allclose(scan.maps[:, 0], values, rtol=1e-3, atol=1e-2)
+    numpy.testing.assert_allclose(scan.maps[:, 1], sigma, rtol=1e-2)
+    assert sigma.min() > 0
 
 
 def test_out_of_order_and_twice(engine, scan_id, make_spec, drive, counts):
@@ -169,8 +183,8 @@ def test_many_scans_one_after_the_other(engine, scan_id, make_spec, drive, count
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"maps": [MapWindow("away", (900.0, 950.0))]}, "900 to 950 eV covers no channel"),
-        ({"maps": [MapWindow("narrow", (120.0, 130.0), (102.0, 102.5))]}, "'narrow'"),
+        ({"maps": [MapWindow("away", (900.0, 950.0))]}, "900 to 950 eV and leaves the energy axis"),
+        ({"maps": [MapWindow("narrow", (120.0, 130.0), (102.0, 102.5))]}, "widen the fit window"),
         ({"weights": "/none/w.safetensors"}, "does not exist"),
         ({"weights": __file__}, "cannot be used as weights|holds more than tensors"),
         ({"device": "cuda:64"}, "'cuda:64' is not there"),

@@ -31,7 +31,7 @@ json_values = st.recursive(
     max_leaves=8,
 )
 events = st.one_of(
-    st.builds(Block, texts, numbers, arrays_of(2) | arrays_of(3), arrays_of(2), st.booleans(), numbers),
+    st.builds(Block, texts, numbers, arrays_of(2) | arrays_of(3), arrays_of(3), st.booleans(), numbers),
     st.builds(Status, texts, *[numbers] * 4, texts, texts, texts, texts),
     st.builds(Finished, texts, *[numbers] * 3, st.dictionaries(texts, json_values, max_size=3), texts),
     st.builds(Resend, texts, texts),

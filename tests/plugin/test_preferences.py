@@ -15,11 +15,11 @@ import pytest
 from nionswift_plugin.udvd_live import preferences
 from nionswift_plugin.udvd_live.preferences import Preferences
 from udvd_core.errors import SettingsError
-from udvd_core.settings import MODELS, MapWindow, Training
+from udvd_core.settings import BACKGROUNDS, MODELS, MapWindow, Training
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 WINDOWS = st.tuples(FINITE, FINITE).filter(lambda pair: pair[0] < pair[1])
-MAPS = st.builds(MapWindow, st.text(), WINDOWS, st.none() | WINDOWS)
+MAPS = st.builds(MapWindow, st.text(), WINDOWS, st.none() | WINDOWS | st.lists(WINDOWS), st.sampled_from(BACKGROUNDS))
 TRAININGS = st.builds(
     Training,
     model=st.sampled_from(MODELS),
@@ -102,6 +102,9 @@ BAD = {
     "window of not a number": one_map(signal=[float("nan"), 1]),
     "window beyond all numbers": one_map(signal=[1, HUGE]),
     "background the wrong way round": one_map(background=[2, 1]),
+    "one of two backgrounds the wrong way round": one_map(background=[[1, 2], [2, 1]]),
+    "background of texts": one_map(background=["a", "b"]),
+    "a background model that is none": one_map(model="spline"),
     "follow is a number": '{"follow": 1}',
     "python is a number": '{"python": 5}',
     "a camera is a number": '{"cameras": [1]}',

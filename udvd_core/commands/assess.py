@@ -12,11 +12,10 @@ import numpy
 import numpy.typing
 
 import udvd_core
-from udvd_core.buffer import FrameBuffer
-from udvd_core.camera import Camera, measure_camera
 from udvd_core.candidates import candidates
 from udvd_core.commands.assess_report import Assessed, in_text, in_values
 from udvd_core.commands.outcome import Outcome, Progress
+from udvd_core.commands.scans import blocks, camera_of
 from udvd_core.dose import Dose, signal_to_noise
 from udvd_core.errors import InputError
 from udvd_core.files import Scan, check_output, read_scan, write_scan
@@ -28,7 +27,6 @@ from udvd_core.trust.findings import in_words
 
 Array = numpy.typing.NDArray[numpy.float64]
 
-BLOCK_BYTES = 64 << 20
 WHOLE = 0.997  # share of a channel's rows that must count right for the channel to be checked
 
 
@@ -85,7 +83,7 @@ def assess(
     sums the dose meter looks at; all of them without any.
     """
     progress.update(0.0, "measuring the noise")
-    camera, spectra = _camera(raw), _spectra(raw)
+    camera, spectra = camera_of(raw), _spectra(raw)
     usable = camera.defects.usable.mean(0) >= WHOLE
     if not usable.any():
         raise InputError("no channel of the scan counts right in all its rows; is the detector illuminated?")
@@ -151,22 +149,6 @@ def _difference(result: Assessed) -> Scan:
     return dataclasses.replace(scan, data=values, axes=axes, title=f"{scan.title} (Difference in Sigma)")
 
 
-def _blocks(scan: Scan) -> typing.Iterator[tuple[int, numpy.typing.NDArray[numpy.float32]]]:
-    step = max(1, BLOCK_BYTES // (4 * scan.frame_shape[0] * scan.frame_shape[1]))
-    for start in range(0, scan.count, step):
-        yield start, scan.frames(start, min(start + step, scan.count))
-
-
-def _camera(scan: Scan) -> Camera:
-    buffer = FrameBuffer(scan.count, scan.frame_shape)
-    try:
-        for start, frames in _blocks(scan):
-            buffer.put(start, frames)
-        return measure_camera(buffer)
-    finally:
-        buffer.close()
-
-
 def _spectra(scan: Scan) -> Array:
     """Spectra in scan order, summed over q, shape (n, E), counts."""
-    return numpy.concatenate([frames.sum(1, dtype=numpy.float64) for _, frames in _blocks(scan)])
+    return numpy.concatenate([frames.sum(1, dtype=numpy.float64) for _, frames in blocks(scan)])

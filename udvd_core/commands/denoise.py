@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import importlib
 import math
 import pathlib
@@ -17,7 +16,9 @@ import numpy
 import numpy.typing
 
 import udvd_core
+from udvd_core.commands import error_files
 from udvd_core.commands.outcome import Outcome, Progress
+from udvd_core.commands.scans import sha256
 from udvd_core.engine.protocol import Block, Engine, Failed, Finished, Resend, Status
 from udvd_core.errors import EngineError, InputError
 from udvd_core.files import Scan, check_output, read_scan, write_scan
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", default="inline", metavar="inline|local|tls://HOST:PORT", help="where it runs (default: inline)"
     )
+    error_files.add_arguments(parser)
     parser.add_argument("--frames", action="store_true", help="denoise whole frames (q, E) and not their sums over q")
 
 
@@ -63,6 +65,7 @@ def run(args: argparse.Namespace) -> Outcome:
     training = _training(args)
     engine_type = _engine_type(args.engine)
     check_output(target)
+    error_files.check(args)
     if target.exists() and source.exists() and target.samefile(source):
         raise InputError(f"{target} is the scan itself; give another --output, the raw data stay as they are")
     scan = read_scan(source, args.energy)
@@ -78,12 +81,13 @@ def run(args: argparse.Namespace) -> Outcome:
         **finished.provenance,
         "program": f"nionswift-udvd {udvd_core.__version__}",
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "input": {"path": str(source.absolute()), "sha256": _sha256(source)},
+        "input": {"path": str(source.absolute()), "sha256": sha256(source)},
         "seconds": round(time.monotonic() - begin, 1),
         "frames_left_raw": spec.count - int(covered.sum()),
     }
     write_scan(target, _result(scan, spec, data), provenance)
-    return _outcome(target, spec, finished, provenance)
+    missing = error_files.write(args, scan, finished.uncertainty, provenance)
+    return _outcome(target, spec, finished, provenance, missing)
 
 
 def denoise_scan(
@@ -200,7 +204,9 @@ def _result(scan: Scan, spec: ScanSpec, data: Array) -> Scan:
     return dataclasses.replace(scan, data=shaped, axes=axes, title=f"{scan.title} (Denoised)")
 
 
-def _outcome(target: pathlib.Path, spec: ScanSpec, finished: Finished, provenance: dict[str, typing.Any]) -> Outcome:
+def _outcome(
+    target: pathlib.Path, spec: ScanSpec, finished: Finished, provenance: dict[str, typing.Any], missing: str
+) -> Outcome:
     lines = []
     if finished.final < spec.count:
         lines.append(f"{finished.final} of {spec.count} frames were made final in {spec.training.budget_s:g} s")
@@ -208,8 +214,7 @@ def _outcome(target: pathlib.Path, spec: ScanSpec, finished: Finished, provenanc
         lines.append(f"{provenance['frames_left_raw']} were not reached and are the raw counts")
     if lines:
         lines.append("give a larger --budget")
-    if finished.note:
-        lines.append(finished.note)
+    lines += [line for line in (finished.note, missing) if line]
     values = {
         "output": str(target),
         "model": spec.training.model,
@@ -222,11 +227,3 @@ def _outcome(target: pathlib.Path, spec: ScanSpec, finished: Finished, provenanc
     seconds = provenance["seconds"]
     text = f"{target}: {finished.final} of {spec.count} frames final after {finished.step} steps, {seconds} s"
     return Outcome(text, values, "; ".join(lines))
-
-
-def _sha256(path: pathlib.Path) -> str | None:
-    """Hash of a file; None for formats that are folders."""
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

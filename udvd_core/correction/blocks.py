@@ -15,8 +15,8 @@ from udvd_core.noise import NoiseModel
 
 Array = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
-Frames = typing.Callable[[Index], tuple[Array, Array, Array]]
-"""Counts, guide and noise of frames of some numbers, each (n, q, E)."""
+Frames = typing.Callable[[Index, slice], tuple[Array, Array, Array]]
+"""Counts, guide and noise of frames of some numbers, in some detector rows, each (n, rows, E)."""
 
 CHUNK_PIXELS = 1 << 21
 
@@ -61,16 +61,16 @@ def pieces(
         here = numbers[chosen] - page * page_size
         there = known[known // page_size == page] - page * page_size
         box = _box(here, there, grid)
-        counts, guide, sigma = _cut(box, page * page_size, frames)
         position = numpy.unravel_index(here, grid)
         y, x = position[0] - box.top, position[1] - box.left
         inner = (slice(int(y.min()), int(y.max()) + 1), slice(int(x.min()), int(x.max()) + 1))
         at = (y - inner[0].start, x - inner[1].start)
-        step = max(1, CHUNK_PIXELS // (counts.shape[0] * counts.shape[1] * counts.shape[3]))
-        for start in range(0, counts.shape[2], step):
-            rows = slice(start, min(start + step, counts.shape[2]))
-            z = residual(counts[:, :, rows], guide[:, :, rows], sigma[:, :, rows])
-            around = surroundings(z, guide[:, :, rows], sigma[:, :, rows], left[:, rows], noise, inner)[at]
+        step = max(1, CHUNK_PIXELS // (math.prod(box.place.shape) * left.shape[2]))
+        for start in range(0, left.shape[1], step):
+            rows = slice(start, min(start + step, left.shape[1]))
+            counts, guide, sigma = _cut(box, page * page_size, rows, frames)
+            z = residual(counts, guide, sigma)
+            around = surroundings(z, guide, sigma, left[:, rows], noise, inner)[at]
             own = z[inner][at]
             channels = own.shape[-1]
             yield Piece(chosen, rows, own.reshape(-1, 1, channels), around.reshape(-1, around.shape[-2], channels))
@@ -98,9 +98,9 @@ def _box(here: Index, there: Index, grid: tuple[int, int]) -> _Box:
     return _Box(top, left, Place(shape, row * (right - left) + column), there[inside])
 
 
-def _cut(box: _Box, first: int, frames: Frames) -> tuple[Array, Array, Array]:
-    """Counts, guide and noise of a rectangle, each (y, x, q, E); counts of positions that are missing are NaN."""
-    counts, guide, sigma = frames(first + box.frames)
+def _cut(box: _Box, first: int, rows: slice, frames: Frames) -> tuple[Array, Array, Array]:
+    """Counts, guide and noise of a rectangle, each (y, x, rows, E); counts of positions that are missing are NaN."""
+    counts, guide, sigma = frames(first + box.frames, rows)
     size = math.prod(box.place.shape)
     if box.frames.size < size:
         whole = numpy.full((size, *counts.shape[1:]), numpy.nan, numpy.float32)

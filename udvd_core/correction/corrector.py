@@ -106,9 +106,11 @@ class Corrector:
         estimate = guide.frames(numbers)
         if not self.gate.share.any():
             return estimate
-        correction = self._correction(
-            numbers, known, lambda wanted: (read(wanted), guide.frames(wanted), guide.sigma(wanted)), noise
-        )
+
+        def frames(wanted: Index, rows: slice) -> tuple[Array, Array, Array]:
+            return read(wanted)[:, rows], guide.frames(wanted, rows), guide.sigma(wanted, rows)
+
+        correction = self._correction(numbers, known, frames, noise)
         place = numpy.unravel_index(numbers % math.prod(self._grid), self._grid)
         share = self.gate.of((place[0], place[1]), self._grid, estimate.shape[2])
         correction -= guide.light(numbers) * self._common
@@ -125,9 +127,9 @@ class Corrector:
         self._left = self._left_over(residual(seen, estimate, sigma), numbers, noise)
         where = numpy.searchsorted(numbers, numpy.arange(numbers[-1] + 1))
 
-        def frames(wanted: Index) -> tuple[Array, Array, Array]:
+        def frames(wanted: Index, rows: slice) -> tuple[Array, Array, Array]:
             at = where[wanted]
-            return seen[at], estimate[at], sigma[at]
+            return seen[at, rows], estimate[at, rows], sigma[at, rows]
 
         self._network.hidden = split.guard[1]
         correction, light = self._correction(numbers, numbers, frames, noise), guide.light(numbers)

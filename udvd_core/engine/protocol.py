@@ -27,8 +27,9 @@ class Block:
     ----------
     data : array, shape (n, E) or (n, q, E), float32, in the units of the input (counts)
         Spectra, or frames where the scan asked for frames.
-    maps : array, shape (maps, n), float32
-        The maps of `ScanSpec.maps` at these positions, in counts.
+    maps : array, shape (maps, 2, n), float32
+        The maps of `ScanSpec.maps` at these positions and their standard errors, in counts; NaN where the model
+        cannot tell errors.
     final : bool
         Whether these frames will not be sent again.
     step : int
@@ -60,7 +61,10 @@ class Status:
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """No more blocks follow. `final` of `received` frames were denoised with the last weights."""
+    """No more blocks follow. `final` of `received` frames were denoised with the last weights.
+
+    `uncertainty` is a packed `udvd_core.lowrank.uncertainty.Uncertainty`, None where the model has none.
+    """
 
     scan_id: str
     received: int
@@ -68,6 +72,7 @@ class Finished:
     step: int
     provenance: dict[str, typing.Any]
     note: str = ""
+    uncertainty: Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)

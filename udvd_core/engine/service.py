@@ -13,7 +13,8 @@ import numpy.typing
 
 from udvd_core.engine.protocol import Block, Event, Failed, Finished, Status
 from udvd_core.errors import InputError, UdvdError, WeightsError
-from udvd_core.maps.window import map_values
+from udvd_core.maps.core_loss import EdgeMap, core_loss
+from udvd_core.maps.covariance import DenoisedCovariance
 from udvd_core.session import Denoised, Session
 from udvd_core.settings import ScanSpec
 
@@ -62,7 +63,7 @@ class Service:
         """Start a session; what goes wrong becomes a `Failed` event."""
         try:
             for window in spec.maps:
-                map_values(numpy.zeros((1, spec.energy.size), numpy.float32), spec.energy, (window,))
+                EdgeMap(window, spec.energy)
             self._open[spec.scan_id] = _Open(self._session(spec, resume))
         except ModuleNotFoundError as error:
             reason = f"{error.name} is not installed for this engine; install nionswift-udvd[engine] there"
@@ -118,7 +119,7 @@ class Service:
         entry = self._open[scan_id]
         session = entry.session
         blocks = session.advance(budget)
-        self._events += [_block(session.spec, denoised) for denoised in blocks]
+        self._events += [_block(session, denoised) for denoised in blocks]
         now = self._clock()
         if blocks or now - entry.reported >= STATUS_S:
             entry.reported = now
@@ -139,9 +140,12 @@ class Service:
         self._events.append(Failed(scan_id, reason))
 
 
-def _block(spec: ScanSpec, denoised: Denoised) -> Block:
+def _block(session: Session, denoised: Denoised) -> Block:
+    spec, doubt = session.spec, session.model.uncertainty
     spectra = denoised.data.sum(1) if spec.training.frames else denoised.data
-    maps = map_values(spectra, spec.energy, spec.maps)
+    numbers = denoised.start + numpy.arange(len(spectra))
+    errors = None if doubt is None else DenoisedCovariance(doubt, numbers)
+    maps = numpy.stack(core_loss(spectra, spec.energy, spec.maps, errors), axis=1).astype(numpy.float32)
     return Block(spec.scan_id, denoised.start, denoised.data, maps, denoised.final, denoised.step)
 
 
@@ -169,4 +173,6 @@ def _finished(session: Session) -> Finished:
         notes.insert(0, f"nothing was learned in {budget:g} s: every frame is the mean of the scan; give it more time")
     if final < received:
         notes.insert(0, f"the time budget of {budget:g} s was used up: {final} of {received} frames are final")
-    return Finished(session.spec.scan_id, received, final, session.model.steps, provenance, "; ".join(notes))
+    doubt = session.model.uncertainty
+    packed = None if doubt is None else doubt.packed()
+    return Finished(session.spec.scan_id, received, final, session.model.steps, provenance, "; ".join(notes), packed)

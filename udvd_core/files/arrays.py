@@ -57,9 +57,12 @@ def write_sidecar(path: pathlib.Path, scan: Scan) -> None:
 
 
 def write_npz(path: pathlib.Path, scan: Scan) -> None:
-    """Write ``data``, ``energy_eV`` and, as JSON text, ``scan`` with all axes and the metadata."""
+    """Write ``data``, ``energy_eV`` unless it is a map and, as JSON text, ``scan`` with all axes and the metadata."""
+    content: dict[str, typing.Any] = {"data": scan.data, "scan": json.dumps(_description(scan))}
+    if not scan.is_map:
+        content["energy_eV"] = scan.energy.values()
     with path.open("wb") as file:
-        numpy.savez(file, data=scan.data, energy_eV=scan.energy.values(), scan=json.dumps(_description(scan)))
+        numpy.savez(file, **content)
 
 
 def _sidecar(path: pathlib.Path) -> pathlib.Path:

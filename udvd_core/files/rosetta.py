@@ -66,16 +66,16 @@ def read(path: pathlib.Path) -> Scan:
 
 
 def write(path: pathlib.Path, scan: Scan) -> None:
-    """Write a HyperSpy signal of type EELS."""
+    """Write a HyperSpy signal, of type EELS unless it is a map."""
     metadata = plain(scan.metadata)
     original = metadata.pop("original_metadata", {})
     metadata.setdefault("General", {})["title"] = scan.title
-    metadata.setdefault("Signal", {})["signal_type"] = "EELS"
-    signal_dimensions = 2 if scan.has_rows else 1
+    metadata.setdefault("Signal", {})["signal_type"] = "" if scan.is_map else "EELS"
+    signal_dimensions = scan.datum_dimensions
     axes = [
         {
             "_type": "UniformDataAxis",
-            "name": axis.name if index < scan.data.ndim - 1 else "Energy loss",
+            "name": axis.name if index < scan.data.ndim - 1 or scan.is_map else "Energy loss",
             "size": axis.size,
             "offset": axis.offset,
             "scale": axis.scale,

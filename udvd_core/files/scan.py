@@ -17,6 +17,8 @@ Array = numpy.typing.NDArray[typing.Any]
 PER_EV = {"ev": 1.0, "mev": 1e-3, "kev": 1e3}  # "mev" is meV: no loss is measured in MeV
 UNCALIBRATED = ("", "channels", "channel", "px", "pixels")
 BLOCK_BYTES = 64 << 20
+MAP = "map"
+"""Name of the first axis of a map and its sigma, which have no energy axis and can only be written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Scan:
         Counts; one to three scan axes come first.
     axes : tuple of Axis
         One per dimension of `data`; the last is energy loss in eV, named ``"E"``, and the one
-        before it is named ``"q"`` where there are frames.
+        before it is named ``"q"`` where there are frames. Of a map and its sigma the first is named `MAP`.
     metadata : dict
         What the file says of the scan, plain values only.
     title : str
@@ -58,6 +60,16 @@ class Scan:
     def has_rows(self) -> bool:
         """Whether a position holds a frame ``(q, E)`` and not a spectrum."""
         return len(self.axes) > 2 and self.axes[-2].name == "q"
+
+    @property
+    def is_map(self) -> bool:
+        """Whether these are a map and its sigma, and no spectra."""
+        return self.axes[0].name == MAP
+
+    @property
+    def datum_dimensions(self) -> int:
+        """Number of axes that are looked at together: of a spectrum, a frame, or a map."""
+        return min(len(self.axes) - 1, 2) if self.is_map else 1 + self.has_rows
 
     @property
     def scan_axes(self) -> tuple[Axis, ...]:

@@ -113,7 +113,7 @@ def _properties(scan: Scan) -> Properties:
     metadata = plain(scan.metadata)
     session = metadata.pop("session", {})
     now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None).isoformat()
-    sequence = scan.axes[0].name == "t"
+    sequence = scan.axes[0].name == "t" or scan.is_map
     offset, scale, units = scan.intensity
     return {
         "type": "data-item",
@@ -123,8 +123,8 @@ def _properties(scan: Scan) -> Properties:
         "data_shape": list(scan.data.shape),
         "data_dtype": str(scan.data.dtype),
         "is_sequence": sequence,
-        "collection_dimension_count": len(scan.scan_axes) - sequence,
-        "datum_dimension_count": 2 if scan.has_rows else 1,
+        "collection_dimension_count": len(scan.axes) - sequence - scan.datum_dimensions,
+        "datum_dimension_count": scan.datum_dimensions,
         "intensity_calibration": {"offset": offset, "scale": scale, "units": units},
         "dimensional_calibrations": [
             {"offset": axis.offset, "scale": axis.scale, "units": axis.units} for axis in scan.axes

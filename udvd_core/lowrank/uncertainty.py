@@ -14,6 +14,8 @@ Array = numpy.typing.NDArray[numpy.float64]
 Singles = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
 
+CUT = 6.0
+"""Frequencies beyond so many times the mean one are left out."""
 MISSED = 1.2
 """Variance of sums over channels relative to what both errors explain, on simulated scans: components that were too
 weak to be found are in neither."""
@@ -122,10 +124,13 @@ class Uncertainty:
         """Rows whose squared products with a spectrum's channels sum to the power of its slow part, (kept, m)."""
         size = self.scale.size
         wanted = min(risk / self.slow, 1.0) * size
-        kept = max(1, math.ceil(wanted))
+        frequency = numpy.arange(min(size, math.ceil(CUT * wanted) + 1))
+        passes = 1.0 / (1.0 + (frequency / max(wanted * 4.0 / math.pi, 1e-9)) ** 2)
+        passes *= math.sqrt(wanted / (passes**2).sum())
         chosen = numpy.zeros((channels.size, size))
-        chosen[numpy.arange(channels.size), channels] = math.sqrt(wanted / kept)
-        return numpy.asarray(scipy.fft.dct(chosen, axis=1, norm="ortho")[:, :kept].T)
+        chosen[numpy.arange(channels.size), channels] = 1.0
+        rows = scipy.fft.dct(chosen, axis=1, norm="ortho")[:, : frequency.size].T
+        return numpy.asarray(passes[:, None] * rows)
 
     def _at(self, numbers: Index) -> Index:
         return numpy.searchsorted(self.numbers, numbers).clip(0, self.numbers.size - 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import typing
 
 import numpy
@@ -12,43 +11,21 @@ import numpy.typing
 from udvd_core.axes import Axis
 from udvd_core.errors import InputError
 from udvd_core.maps.background import Background
-from udvd_core.maps.covariance import CountingCovariance, Covariance
+from udvd_core.maps.covariance import CountingCovariance, Covariance, Unknown
 from udvd_core.maps.families import Family, family
 from udvd_core.noise import NoiseModel
+from udvd_core.settings import MapWindow, Window
 
 Array = numpy.typing.NDArray[typing.Any]
 Doubles = numpy.typing.NDArray[numpy.float64]
 Index = numpy.typing.NDArray[numpy.int64]
-Window = tuple[float, float]
 
 EV = {"eV": 1.0, "meV": 1e-3, "keV": 1e3}
 CHUNK, LEAST_ROWS = 1 << 14, 64  # values of a window at once, in blocks that the allocator keeps: twice as fast
 
 
-@dataclasses.dataclass(frozen=True)
-class EdgeWindows:
-    """The windows of one core-loss map, eV.
-
-    Attributes
-    ----------
-    name : str
-        What the map is called, for example ``"B K"``.
-    signal : (float, float)
-        Window that is summed: channels whose energy lies in [low, high).
-    fit : tuple of (float, float)
-        Windows where the background is fitted, jointly; without any the signal is summed plainly.
-    model : str
-        Background model, one of `udvd_core.maps.families.FAMILIES`.
-    """
-
-    name: str
-    signal: Window
-    fit: tuple[Window, ...] = ()
-    model: str = "power_law"
-
-
 def core_loss(
-    spectra: Array, energy: Axis, edges: typing.Sequence[EdgeWindows], errors: NoiseModel | Covariance
+    spectra: Array, energy: Axis, edges: typing.Sequence[MapWindow], errors: NoiseModel | Covariance | None
 ) -> tuple[Doubles, Doubles]:
     """Maps of several edges with their standard errors, in one pass over the spectra.
 
@@ -58,16 +35,18 @@ def core_loss(
         Spectra in counts, recorded or denoised.
     energy : Axis
         Energy loss, size E, in eV, meV or keV; it may descend.
-    edges : sequence of EdgeWindows
+    edges : sequence of MapWindow
         The maps; windows in eV.
-    errors : NoiseModel or Covariance
-        The measured noise of recorded counts, or what is known of the errors of denoised ones.
+    errors : NoiseModel or Covariance or None
+        The measured noise of recorded counts, or what is known of the errors of denoised ones; None where
+        nothing is.
 
     Returns
     -------
     values, sigma : array, shape (edges, n), float64
         Counts summed over the channels of the signal window, less the background, and their standard error.
-        A spectrum with a value that is not finite in its windows gives 0 and an infinite sigma.
+        A spectrum with a value that is not finite in its windows gives 0 and an infinite sigma. Where nothing is
+        known of the errors, sigma is NaN, and the shift that noise causes is not taken off.
 
     Raises
     ------
@@ -82,13 +61,15 @@ def core_loss(
     if spectra.ndim != 2 or spectra.shape[1] != energy.size:
         raise InputError(f"spectra have shape {spectra.shape}; want (n, {energy.size}), as the energy axis")
     maps = [EdgeMap(edge, energy) for edge in edges]
-    covariance = CountingCovariance(errors, spectra) if isinstance(errors, NoiseModel) else errors
+    covariance = _covariance(errors, spectra)
     values, sigma = numpy.zeros((2, len(maps), len(spectra)))
     rows = max(CHUNK // max((m.channels.size for m in maps), default=1), LEAST_ROWS)
     for start in range(0, len(spectra), rows):
         part = slice(start, min(start + rows, len(spectra)))
         for row, each in enumerate(maps):
             values[row, part], sigma[row, part] = each.measure(spectra[part], covariance, part)
+    if errors is None:
+        sigma[:] = numpy.nan
     return values, sigma
 
 
@@ -101,16 +82,17 @@ class EdgeMap:
         Channels of the fit windows, then those of the signal window.
     """
 
-    def __init__(self, edge: EdgeWindows, energy: Axis) -> None:
+    def __init__(self, edge: MapWindow, energy: Axis) -> None:
         axis = in_ev(energy)
         signal = window_channels(axis, edge.signal, f"signal window of {edge.name!r}")
-        fit = [window_channels(axis, window, f"fit window of {edge.name!r}") for window in edge.fit]
+        fit = [window_channels(axis, window, f"fit window of {edge.name!r}") for window in edge.background]
         fitted = numpy.unique(numpy.concatenate([*fit, numpy.empty(0, dtype=numpy.int64)]))
         model = family(edge.model)
         if numpy.isin(signal, fitted).any():
             raise InputError(
                 f"signal window {_text(edge.signal)} of {edge.name!r} overlaps a fit window"
-                f" ({', '.join(map(_text, edge.fit))}); the background would be fitted to the signal: move them apart"
+                f" ({', '.join(map(_text, edge.background))}); the background would be fitted to the signal:"
+                " move them apart"
             )
         if model.both_sides:
             _check_both_sides(edge, model)
@@ -160,6 +142,29 @@ class EdgeMap:
         return values, numpy.where(missing, numpy.inf, numpy.sqrt(variance))
 
 
+def shared_error(
+    spectra: Array, energy: Axis, pair: tuple[MapWindow, MapWindow], errors: NoiseModel | Covariance | None
+) -> Doubles:
+    """Covariance of the errors of two maps, shape (n,), counts squared; 0 where nothing is known of the errors.
+
+    Parameters are those of `core_loss`, with two maps. The errors of denoised spectra reach over all
+    channels, so that maps share them which have no channel in common.
+    """
+    maps = [EdgeMap(edge, energy) for edge in pair]
+    covariance = _covariance(errors, spectra)
+    channels = numpy.union1d(maps[0].channels, maps[1].channels)
+    result = numpy.zeros(len(spectra))
+    rows = max(CHUNK // channels.size, LEAST_ROWS)
+    for start in range(0, len(spectra), rows):
+        part = slice(start, min(start + rows, len(spectra)))
+        weights = numpy.zeros((2, part.stop - start, channels.size))
+        for weight, each in zip(weights, maps, strict=True):
+            weight[:, numpy.searchsorted(channels, each.channels)] = each.linearise(spectra[part], covariance, part)[1]
+        both, difference = (covariance.variance(w, channels, part) for w in (weights.sum(0), weights[0] - weights[1]))
+        result[part] = (both - difference) / 4
+    return result
+
+
 def in_ev(energy: Axis) -> Axis:
     """The same axis in eV.
 
@@ -182,12 +187,10 @@ def window_channels(energy: Axis, window: Window, what: str) -> Index:
     Raises
     ------
     InputError
-        When it is reversed, leaves the axis, or is narrower than a channel and falls between two.
+        When it leaves the axis, or is narrower than a channel and falls between two.
     """
     low, high = window
     values, step = energy.values(), abs(energy.scale)
-    if not -math.inf < low < high < math.inf:
-        raise InputError(f"{what} is {_text(window)}; want the lower energy first, and some width")
     if low < values.min() - step or high > values.max() + 1.001 * step:
         raise InputError(
             f"{what} is {_text(window)} and leaves the energy axis, which has {values.min():g} to {values.max():g} eV:"
@@ -197,11 +200,21 @@ def window_channels(energy: Axis, window: Window, what: str) -> Index:
     return numpy.arange(found.start, found.stop)
 
 
-def _check_both_sides(edge: EdgeWindows, model: Family) -> None:
+def _covariance(errors: NoiseModel | Covariance | None, spectra: Array) -> Covariance:
+    if isinstance(errors, NoiseModel):
+        return CountingCovariance(errors, spectra)
+    return Unknown() if errors is None else errors
+
+
+def _check_both_sides(edge: MapWindow, model: Family) -> None:
     low, high = edge.signal
-    if len(edge.fit) != 2 or min(f[1] for f in edge.fit) > low or max(f[0] for f in edge.fit) < high:
+    if (
+        len(edge.background) != 2
+        or min(f[1] for f in edge.background) > low
+        or max(f[0] for f in edge.background) < high
+    ):
         raise InputError(
-            f"{edge.name!r} has {len(edge.fit)} fit windows ({', '.join(map(_text, edge.fit))}) and the"
+            f"{edge.name!r} has {len(edge.background)} fit windows ({', '.join(map(_text, edge.background))}) and the"
             f" signal window {_text(edge.signal)}; {model.title!r} wants one below the signal and one above"
         )
 

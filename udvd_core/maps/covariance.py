@@ -1,8 +1,8 @@
 """How sure a map is: the variance of weighted sums of channels, whatever the data went through before.
 
 A map is a function of the spectrum. Its gradient, one weight per channel used, is all that is asked of the
-errors: recorded counts have `CountingCovariance`; denoised data bring a `Covariance` of their own, because
-their errors are neither independent nor Poisson.
+errors: recorded counts have `CountingCovariance`; denoised data have `DenoisedCovariance`, because their
+errors are neither independent nor Poisson.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import typing
 import numpy
 import numpy.typing
 
+from udvd_core.lowrank.uncertainty import Uncertainty
 from udvd_core.noise import NoiseModel
 
 Array = numpy.typing.NDArray[typing.Any]
@@ -80,3 +81,32 @@ class CountingCovariance:
         variance = self.noise.gain * numpy.einsum("nc,nc->n", power, counts)
         variance += self.noise.read_variance * power.sum(axis=1)
         return typing.cast(Doubles, numpy.maximum(variance, least))
+
+
+@dataclasses.dataclass(frozen=True)
+class DenoisedCovariance:
+    """Errors that denoising left.
+
+    Attributes
+    ----------
+    uncertainty : Uncertainty
+        What the model knows of them.
+    numbers : integer array, shape (positions,)
+        Frame of every position.
+    """
+
+    uncertainty: Uncertainty
+    numbers: Index
+
+    def variance(self, weights: Doubles, channels: Index, positions: slice) -> Doubles:
+        """As `Covariance.variance`."""
+        return self.uncertainty.variance(weights, channels, self.numbers[positions])
+
+
+@dataclasses.dataclass(frozen=True)
+class Unknown:
+    """Errors that nothing is known of: no variance, so that nothing is taken off for it."""
+
+    def variance(self, weights: Doubles, channels: Index, positions: slice) -> Doubles:
+        """As `Covariance.variance`."""
+        return numpy.zeros(len(weights))
