@@ -25,7 +25,7 @@ Index = numpy.typing.NDArray[numpy.int64]
 GROWTH = 1.5
 """The correction is judged anew when there are this much more frames."""
 ENDED = object()
-ROWS_AT_ONCE, LARGEST_BATCH = 8, 1 << 25
+ROWS_AT_ONCE, LARGEST_BATCH = 8, 1 << 24
 """Scan rows that are corrected at once, because the network sees four on either side too; pixels at most."""
 FEWEST = 48
 """Frames below which nothing is judged and the guide stands."""

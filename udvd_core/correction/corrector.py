@@ -133,7 +133,8 @@ class Corrector:
 
         self._network.hidden = split.guard[1]
         correction, light = self._correction(numbers, numbers, frames, noise), guide.light(numbers)
-        self._common = common(correction, light)
+        if self.frame_shape[0] == 1:  # a pixel of whole frames has too few counts to be known better
+            self._common = common(correction, light)
         correction -= light * self._common
         place = numpy.unravel_index(numbers % math.prod(self._grid), self._grid)
         self.gate = judge(missing, correction, held, (place[0], place[1]), self._grid)
