@@ -16,9 +16,6 @@ Index = numpy.typing.NDArray[numpy.int64]
 
 CUT = 6.0
 """Frequencies beyond so many times the mean one are left out."""
-MISSED = 1.2
-"""Variance of sums over channels relative to what both errors explain, on simulated scans: components that were too
-weak to be found are in neither."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +44,9 @@ class Uncertainty:
     Notes
     -----
     An error of a loading is an error all along the component's spectrum. An error of a spectrum is what smoothing
-    along E left of white noise: the slow part of it, up to the frequency that gives `spectrum_risk`.
+    along E left of white noise: the slow part of it, up to the frequency that gives `spectrum_risk`. Calibrated on
+    simulated scans, `benchmarks/coverage.py`. Components that were too weak to be found are in neither: where single
+    atoms are lost in the noise, no sigma tells.
     """
 
     numbers: Index
@@ -91,7 +90,7 @@ class Uncertainty:
         for weight, risk in zip(self.weights[at].T, self.spectrum_risk, strict=True):
             slow = self._slow_part(channels, risk)
             result += weight**2 * ((scaled @ slow.T) ** 2).sum(1) * self.slow
-        return MISSED * result * self.intensity[at]
+        return result * self.intensity[at]
 
     def packed(self) -> Singles:
         """All of it in one row of numbers, which can travel; `unpacked` is the inverse."""
