@@ -23,7 +23,7 @@ class PcaModel:
     """A `Model`: weighted principal components at the rank that stands out of the measured noise."""
 
     name, device, note = "pca", "CPU", ""
-    uncertainty = None
+    uncertainty = noise = None
     batch = 4096
     learns, instant = True, False
 

@@ -114,6 +114,11 @@ class GuideModel:
         guide = self._sums or self.guide
         return guide.uncertainty if guide.fitted else None
 
+    @property
+    def noise(self) -> NoiseModel | None:
+        """Noise of recorded spectra, summed over q; None before a fit."""
+        return self.camera.summed if self.camera else None
+
     def save(self, path: str) -> None:
         """Nothing to save: a fit takes seconds."""
 

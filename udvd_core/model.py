@@ -9,6 +9,7 @@ import numpy.typing
 
 from udvd_core.buffer import FrameBuffer
 from udvd_core.lowrank.uncertainty import Uncertainty
+from udvd_core.noise import NoiseModel
 
 Array = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
@@ -85,6 +86,11 @@ class Model(typing.Protocol):
         """What denoised spectra, summed over q, may be off; None where the model cannot tell."""
         ...
 
+    @property
+    def noise(self) -> NoiseModel | None:
+        """Noise of recorded spectra, summed over q; None where it was not measured."""
+        ...
+
     def save(self, path: str) -> None:
         """Write a checkpoint from which `open_model` of the same scan goes on."""
         ...
@@ -99,7 +105,7 @@ class RawModel:
 
     name, device, steps, settled = "raw", "none", 0, True
     learned = note = ""
-    uncertainty = None
+    uncertainty = noise = None
     learns, ready, instant = False, True, False
     batch = 4096
 

@@ -169,6 +169,10 @@ class Session:
                 break
         return result
 
+    def recorded(self, numbers: Index) -> Array:
+        """Recorded spectra of these frames, summed over q, shape (n, E), counts; NaN is missing."""
+        return typing.cast(Array, self._buffer.recorded(numbers).sum(1))
+
     def save(self, path: str) -> None:
         """Write a checkpoint for `resume`."""
         self.model.save(path)

@@ -49,7 +49,7 @@ class UdvdModel:
 
     name = "udvd"
     note = ""
-    uncertainty = None
+    uncertainty = noise = None
     learns, ready, instant = True, True, False
 
     def __init__(self, spec: ScanSpec, buffer: FrameBuffer, resume: str | None = None) -> None:

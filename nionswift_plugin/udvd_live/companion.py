@@ -185,7 +185,8 @@ class Companion:
         )
         for reason in left_out:
             log.info("UDVD, %s: %s", recording.title, reason)
-        return Job(self._document_model, recording, spec, engine, self._clock)
+        kinds = ["value"] + ["sigma"] * self.preferences.map_sigmas + ["raw"] * self.preferences.raw_maps
+        return Job(self._document_model, recording, spec, engine, self._clock, kinds)
 
     def _advance(self) -> None:
         """Hand out what the engine says and give time to all jobs; an error ends one job, not the others."""

@@ -39,6 +39,8 @@ class Preferences:
         Hardware source ids that count as EELS cameras whatever their signal type says.
     maps : tuple of MapWindow
         Maps to make of each scan, windows in eV; those outside the scan's energies are left out.
+    map_sigmas, raw_maps : bool
+        Make an item with the standard error of each map, and one with the same map of the raw counts.
     training : Training
         How scans are denoised.
     """
@@ -47,6 +49,8 @@ class Preferences:
     python: str | None = None
     cameras: tuple[str, ...] = ()
     maps: tuple[MapWindow, ...] = MAPS
+    map_sigmas: bool = False
+    raw_maps: bool = False
     training: Training = Training()
 
     @staticmethod

@@ -20,13 +20,15 @@ from nion.swift.model import DataItem
 import udvd_core
 from udvd_core.engine.protocol import Block
 from udvd_core.framing import rectangles
-from udvd_core.settings import ScanSpec
+from udvd_core.settings import MapWindow, ScanSpec
 
 from .scan_item import OURS
 
 Array = numpy.typing.NDArray[numpy.float32]
 
 PRELIMINARY, FINAL = "preliminary", "final"
+MAP_ROWS = ("value", "sigma", "raw", "raw sigma")
+"""What `Block.maps` holds of each map."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,8 @@ class _Target:
 
     label: str
     form: _Form
+    map: tuple[int, int] | None = None
+    """Number of a map and row of `Block.maps`; None for the denoised data."""
     item: DataItem.DataItem | None = None
     reference: typing.Any = None
     """Keeps the item live and in a transaction; dropped on the main thread."""
@@ -65,6 +69,8 @@ class Writer:
         Of the raw data, as the first block came with it.
     spec : ScanSpec
         What the engine was told.
+    kinds : sequence of str
+        What is kept of each map, names of `MAP_ROWS`.
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class Writer:
         raw: DataItem.DataItem,
         metadata: DataAndMetadata.DataMetadata,
         spec: ScanSpec,
+        kinds: typing.Sequence[str] = ("value",),
     ) -> None:
         self._document_model = document_model
         self._title = raw.title
@@ -87,8 +94,10 @@ class Writer:
         }
         self._raw_metadata = metadata
         self._targets = [_Target("Denoised", _denoised_form(metadata, spec))]
-        self._targets += [_Target(window.name, _map_form(metadata, spec)) for window in spec.maps]
-        self._maps = [dataclasses.asdict(window) for window in spec.maps]
+        for number, window in enumerate(spec.maps):
+            form = _map_form(metadata, spec, window)
+            labels = {"value": window.name, **{kind: f"{window.name}, {kind}" for kind in MAP_ROWS if kind != "value"}}
+            self._targets += [_Target(labels[kind], form, (number, MAP_ROWS.index(kind))) for kind in kinds]
 
     @property
     def items(self) -> list[DataItem.DataItem]:
@@ -98,19 +107,19 @@ class Writer:
 
     def create_next(self) -> bool:
         """Make one of the items; False when all are made. Costs Swift 50 to 150 ms."""
-        for position, target in enumerate(self._targets):
+        for target in self._targets:
             if target.item is None:
-                self._create(position, target)
+                self._create(target)
                 return True
         return False
 
     def write(self, block: Block) -> None:
         """Queue a block for the items; Swift applies it in its main loop."""
-        for position, target in enumerate(self._targets):
+        for target in self._targets:
             if target.item is not None and target.reference is not None:
-                data = block.data if position == 0 else block.maps[position - 1, 0]
+                data = block.data if target.map is None else block.maps[target.map]
                 for start, stop, box in rectangles(block.start, block.start + len(data), self._spec.scan_shape):
-                    self._write_box(position, target, data[start - block.start : stop - block.start], box)
+                    self._write_box(target, data[start - block.start : stop - block.start], box)
 
     def remove(self, item: DataItem.DataItem) -> bool:
         """Forget an item that the operator deleted; returns whether it was one of these."""
@@ -128,15 +137,15 @@ class Writer:
         self._facts.update(facts, state=state)
         for position, target in enumerate(self._targets):
             if target.item is not None and target.reference is not None:
-                target.item.metadata = self._metadata(position, target)
+                target.item.metadata = self._metadata(target)
                 if target.item.title == preliminary[position]:  # else the operator named it
                     target.item.title = self._title_of(target)
                 target.reference = None
 
-    def _create(self, position: int, target: _Target) -> None:
+    def _create(self, target: _Target) -> None:
         item = DataItem.DataItem(large_format=True)
         item.title = self._title_of(target)
-        item.metadata = self._metadata(position, target)  # before it is added: a follower must not follow it
+        item.metadata = self._metadata(target)  # before it is added: a follower must not follow it
         self._document_model.append_data_item(item)
         form = target.form
         item.reserve_data(data_shape=form.shape, data_dtype=numpy.dtype(numpy.float32), data_descriptor=form.descriptor)
@@ -151,13 +160,14 @@ class Writer:
         label = target.label if state == FINAL else f"{target.label}, {state}"
         return f"{self._title} ({label})"
 
-    def _metadata(self, position: int, target: _Target) -> dict[str, typing.Any]:
-        facts = dict(self._facts, kind="map" if position else "denoised")
-        if position:
-            facts["map"] = self._maps[position - 1]
+    def _metadata(self, target: _Target) -> dict[str, typing.Any]:
+        facts = dict(self._facts, kind="denoised" if target.map is None else "map")
+        if target.map is not None:
+            facts["map"] = dataclasses.asdict(self._spec.maps[target.map[0]])
+            facts["shows"] = MAP_ROWS[target.map[1]]
         return {**self._raw_metadata.metadata, OURS: facts}
 
-    def _write_box(self, position: int, target: _Target, data: Array, box: tuple[slice, ...]) -> None:
+    def _write_box(self, target: _Target, data: Array, box: tuple[slice, ...]) -> None:
         """Write frames that fill a box of positions."""
         datum = data.shape[1:]
         shape = tuple(part.stop - part.start for part in box)
@@ -169,7 +179,7 @@ class Writer:
             data_dtype=numpy.dtype(numpy.float32),
             intensity_calibration=form.intensity,
             dimensional_calibrations=form.dimensions,
-            metadata=self._metadata(position, target),
+            metadata=self._metadata(target),
             data_descriptor=form.descriptor,
             timestamp=raw.timestamp,
             timezone=raw.timezone,
@@ -202,9 +212,11 @@ def _denoised_form(raw: DataAndMetadata.DataMetadata, spec: ScanSpec) -> _Form:
     return _Form(spec.scan_shape + spec.output_shape, descriptor, raw.intensity_calibration, calibrations)
 
 
-def _map_form(raw: DataAndMetadata.DataMetadata, spec: ScanSpec) -> _Form:
+def _map_form(raw: DataAndMetadata.DataMetadata, spec: ScanSpec, window: MapWindow) -> _Form:
     """Form of a map: the positions of the raw data as a line, an image, or a sequence of images."""
+    channels = spec.energy.window(*window.signal)
     positions = len(spec.scan_shape)
     descriptor = DataAndMetadata.DataDescriptor(positions == 3, 0, min(positions, 2))
-    counts = Calibration.Calibration(units=raw.intensity_calibration.units or "counts")
+    units = raw.intensity_calibration.units or "counts"
+    counts = Calibration.Calibration(units=f"{units} in {channels.stop - channels.start} channels")
     return _Form(spec.scan_shape, descriptor, counts, list(raw.dimensional_calibrations[:positions]))

@@ -26,7 +26,7 @@ class Driver:
         self.engine, self.spec, self.frames = engine, spec, frames
         self.events = []
         self.data = numpy.full((spec.count, *spec.output_shape), numpy.nan, numpy.float32)
-        self.maps = numpy.full((len(spec.maps), 2, spec.count), numpy.nan, numpy.float32)
+        self.maps = numpy.full((len(spec.maps), 4, spec.count), numpy.nan, numpy.float32)
         self.final = numpy.zeros(spec.count, int)
         self.step = numpy.full(spec.count, -1)
         self.at = 0

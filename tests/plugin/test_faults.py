@@ -54,7 +54,7 @@ class Script:
     def block(self, scan_id, value, final=False):
         spec = self.specs[scan_id]
         data = numpy.full((spec.count, *spec.output_shape), value, numpy.float32)
-        maps = numpy.full((len(spec.maps), 2, spec.count), value, numpy.float32)
+        maps = numpy.full((len(spec.maps), 4, spec.count), value, numpy.float32)
         self.says.append(Block(scan_id, 0, data, maps, final, 1))
 
     def finished(self, scan_id, final, received=None):

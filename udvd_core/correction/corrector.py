@@ -114,7 +114,10 @@ class Corrector:
         place = numpy.unravel_index(numbers % math.prod(self._grid), self._grid)
         share = self.gate.of((place[0], place[1]), self._grid, estimate.shape[2])
         correction -= guide.light(numbers) * self._common
-        return estimate + guide.sigma(numbers) * share * correction
+        correction *= share
+        correction *= guide.sigma(numbers)
+        estimate += correction
+        return estimate
 
     @torch.inference_mode()
     def _pass(

@@ -27,9 +27,9 @@ class Block:
     ----------
     data : array, shape (n, E) or (n, q, E), float32, in the units of the input (counts)
         Spectra, or frames where the scan asked for frames.
-    maps : array, shape (maps, 2, n), float32
-        The maps of `ScanSpec.maps` at these positions and their standard errors, in counts; NaN where the model
-        cannot tell errors.
+    maps : array, shape (maps, 4, n), float32
+        The maps of `ScanSpec.maps` at these positions and their standard errors, then the same of the recorded
+        counts; in counts. Errors are NaN where the model cannot tell them.
     final : bool
         Whether these frames will not be sent again.
     step : int

@@ -145,7 +145,9 @@ def _block(session: Session, denoised: Denoised) -> Block:
     spectra = denoised.data.sum(1) if spec.training.frames else denoised.data
     numbers = denoised.start + numpy.arange(len(spectra))
     errors = None if doubt is None else DenoisedCovariance(doubt, numbers)
-    maps = numpy.stack(core_loss(spectra, spec.energy, spec.maps, errors), axis=1).astype(numpy.float32)
+    denoised_maps = core_loss(spectra, spec.energy, spec.maps, errors)
+    raw_maps = core_loss(session.recorded(numbers), spec.energy, spec.maps, session.model.noise)
+    maps = numpy.stack((*denoised_maps, *raw_maps), axis=1).astype(numpy.float32)
     return Block(spec.scan_id, denoised.start, denoised.data, maps, denoised.final, denoised.step)
 
 
