@@ -21,6 +21,7 @@ from udvd_core.blindspot import paper_network, parameter_count
 from udvd_core.buffer import FrameBuffer
 from udvd_core.detector import Detector
 from udvd_core.guided import GuideModel
+from udvd_core.lowrank.profile import lit_rows
 from udvd_core.simulate import simulate_hbn
 from udvd_core.split import Split
 
@@ -109,7 +110,7 @@ def seconds_of(once: typing.Callable[[], None], seconds: float) -> float:
 
 
 def correction_speed(model: GuideModel, buffer: FrameBuffer, size: tuple[int, int], seconds: float) -> Facts | None:
-    """The correction network alone; then on the scan: tuned and judged, applied to all frames with guide and inputs.
+    """The correction network alone; then on the scan: judged, applied to all frames with guide and inputs.
 
     None in a version without it. The weights are random, and the gate is opened, as it would close otherwise.
     """
@@ -118,15 +119,20 @@ def correction_speed(model: GuideModel, buffer: FrameBuffer, size: tuple[int, in
     network, known = CorrectionNetwork(), numpy.arange(size[0] * size[1])
     inputs = [torch.randn(CORRECTION_ROWS, n, CHANNELS) for n in (1, network.around.in_channels)]
     facts = network_speed(network, tuple(inputs), CORRECTION_ROWS * CHANNELS, seconds)
-    corrector = Corrector(CorrectionNetwork(), size, (Q_ROWS, CHANNELS), torch.device("cpu"))
+    corrector = Corrector(CorrectionNetwork(), size, model.guide.frame_shape, torch.device("cpu"))
+    lit = lit_rows(buffer.mean())
+
+    def read(numbers: numpy.typing.NDArray[numpy.int64]) -> numpy.typing.NDArray[numpy.float32]:
+        return buffer.frames(numbers)[:, lit]
+
     noise, begin = model.camera.noise, time.perf_counter()
-    corrector.judge(buffer.frames, known, noise, Split.guarded(0, model.camera.hidden.radius))
-    facts["tuned_and_judged_s"] = round(time.perf_counter() - begin, 2)
+    corrector.judge(read, known, noise, Split.guarded(0, model.camera.hidden.radius))
+    facts["judged_s"] = round(time.perf_counter() - begin, 2)
     corrector.gate = Gate(numpy.ones((1, 1, 1)), 0.0)
     speed = in_batches(
-        lambda numbers: corrector.correct(buffer.frames, model.guide, numbers, known, noise),
+        lambda numbers: corrector.correct(read, model.guide, numbers, known, noise),
         known.size,
-        max(1, model.batch // 4),
+        known.size,
     )
     return {**facts, "corrected_pixels_per_s": speed}
 
