@@ -22,7 +22,7 @@ def test_built_in_windows_are_those_of_the_paper():
     presets = read_presets_of(BUILT_IN)
     assert presets["h-BN core loss"]["B K"].signal == (190.0, 210.0)
     assert presets["h-BN core loss"]["N K"].signal == (400.0, 420.0)
-    assert presets["Gd-doped ceria"]["Ce M45"] == MapWindow("Ce M45", (840.0, 960.0), (800.0, 840.0))
+    assert presets["Gd-doped ceria"]["Ce M45"] == MapWindow("Ce M45", (840.0, 960.0), (807.0, 840.0))
     assert presets["Gd-doped ceria"]["Gd M45"] == MapWindow("Gd M45", (1165.0, 1285.0), (1065.0, 1165.0))
     assert [m.signal for m in BUILT_IN[2].maps][:3] == [(0.05, 0.09), (0.12, 0.14), (0.14, 0.2)]
     assert BUILT_IN[1].lines == (Lines("Ce M45", "Gd M45", 10.3, 0.1),)

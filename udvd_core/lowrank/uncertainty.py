@@ -57,6 +57,8 @@ class Uncertainty:
     weights: Array
     spectrum_risk: Array
     slow: float = 1.0
+    _covariances: dict[bytes, list[Array]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    """Of the spectra's errors, by the channels that were asked for."""
 
     def relative(self, numbers: Index) -> Singles:
         """Standard error of denoised frames in units of the noise of the recorded ones, shape (n, pixels).
@@ -87,9 +89,11 @@ class Uncertainty:
         at = self._at(numbers)
         scaled = weights * self.scale[channels]
         result: Array = (scaled @ self.spectra[:, channels].T) ** 2 @ self.risk
-        for weight, risk in zip(self.weights[at].T, self.spectrum_risk, strict=True):
-            slow = self._slow_part(channels, risk)
-            result += weight**2 * ((scaled @ slow.T) ** 2).sum(1) * self.slow
+        key = channels.tobytes()
+        if key not in self._covariances:
+            self._covariances[key] = [self._covariance(channels, risk) for risk in self.spectrum_risk]
+        for weight, covariance in zip(self.weights[at].T, self._covariances[key], strict=True):
+            result += weight**2 * ((scaled @ covariance) * scaled).sum(1)
         return result * self.intensity[at]
 
     def packed(self) -> Singles:
@@ -119,8 +123,8 @@ class Uncertainty:
             slow=float(values[4]),
         )
 
-    def _slow_part(self, channels: Index, risk: float) -> Array:
-        """Rows whose squared products with a spectrum's channels sum to the power of its slow part, (kept, m)."""
+    def _covariance(self, channels: Index, risk: float) -> Array:
+        """Covariance of what smoothing left of a spectrum's noise, between some channels, (m, m)."""
         size = self.scale.size
         wanted = min(risk / self.slow, 1.0) * size
         frequency = numpy.arange(min(size, math.ceil(CUT * wanted) + 1))
@@ -129,7 +133,8 @@ class Uncertainty:
         chosen = numpy.zeros((channels.size, size))
         chosen[numpy.arange(channels.size), channels] = 1.0
         rows = scipy.fft.dct(chosen, axis=1, norm="ortho")[:, : frequency.size].T
-        return numpy.asarray(passes[:, None] * rows)
+        rows = passes[:, None] * rows
+        return numpy.asarray(self.slow * (rows.T @ rows))
 
     def _at(self, numbers: Index) -> Index:
         return numpy.searchsorted(self.numbers, numbers).clip(0, self.numbers.size - 1)

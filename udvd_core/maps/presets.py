@@ -114,7 +114,7 @@ BUILT_IN = (
     Preset(
         "Gd-doped ceria",
         (
-            MapWindow("Ce M45", (840.0, 960.0), ((800.0, 840.0),)),
+            MapWindow("Ce M45", (840.0, 960.0), ((807.0, 840.0),)),  # 800 in the paper, whose axis begins at 806
             MapWindow("Gd M45", (1165.0, 1285.0), ((1065.0, 1165.0),)),
         ),
         (Lines("Ce M45", "Gd M45", 10.3, 0.1),),
