@@ -12,6 +12,7 @@ import typing
 import numpy
 import numpy.typing
 from nion.eels_analysis import BackgroundModel
+from nion.swift.model import Schema
 from nion.utils import Registry
 
 from udvd_core.maps.background import Background
@@ -58,3 +59,5 @@ def unregister() -> None:
     """Take them back."""
     for model in _models:
         Registry.unregister_component(model)
+        if Schema.get_entity_type(model.background_model_id) is not None:  # Nion's tools made it and leave it behind
+            Schema.unregister_entity_type(model.background_model_id)

@@ -12,6 +12,7 @@ from nion.swift.model import DataItem
 from udvd_core.engine.protocol import Block, Engine, Event, Failed, Finished, Resend, Status
 from udvd_core.settings import ScanSpec
 
+from . import uncertainties
 from .recording import Recording, State
 from .writer import FINAL, PRELIMINARY, Writer
 
@@ -67,6 +68,7 @@ class Job:
         spec: ScanSpec,
         engine: Engine,
         clock: typing.Callable[[], float],
+        kinds: typing.Sequence[str] = ("value",),
     ) -> None:
         if recording.metadata is None:
             raise ValueError(f"recording {recording.title!r} has no data yet; wait for its first block")
@@ -80,7 +82,7 @@ class Job:
         self._clock = clock
         self._engine = engine
         self._document_model = document_model
-        self._writer = Writer(document_model, recording.item, recording.metadata, spec)
+        self._writer = Writer(document_model, recording.item, recording.metadata, spec, kinds)
         self._early: list[Block] = []
         self._ready = self._finish_sent = False
         engine.open(spec)
@@ -183,6 +185,7 @@ class Job:
         state = FINAL if event.final == self.spec.count else NAMES.get(self.recording.state, PRELIMINARY)
         provenance = {**event.provenance, "summed_over_q": self.recording.sums_rows}
         facts = {"provenance": provenance, "note": event.note, "coverage": event.final / self.spec.count}
+        uncertainties.keep(self.items, event.uncertainty)  # before the items change for the last time
         self._close(state, facts)
 
     def _close(self, state: str, facts: dict[str, typing.Any]) -> None:
