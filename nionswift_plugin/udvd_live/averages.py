@@ -40,7 +40,7 @@ Masks = numpy.typing.NDArray[numpy.bool_]
 
 
 class AveragesComputation:
-    """Inputs: `map`, `sigmas` (one or none), `regions`; without any, columns. Result: `averages`, less and plus sigma."""
+    """Inputs: `map`, `sigmas` (one or none), `regions` (else columns). Result: `averages`, minus and plus sigma."""
 
     label = _("UDVD Averages of Map")
     inputs: typing.ClassVar = {
