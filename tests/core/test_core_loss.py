@@ -9,7 +9,7 @@ import pytest
 from udvd_core.axes import Axis
 from udvd_core.detector import Detector
 from udvd_core.errors import InputError
-from udvd_core.lowrank.uncertainty import MISSED, Uncertainty
+from udvd_core.lowrank.uncertainty import Uncertainty
 from udvd_core.maps.core_loss import EdgeMap, core_loss, in_ev, shared_error
 from udvd_core.maps.covariance import CountingCovariance, DenoisedCovariance
 from udvd_core.noise import NoiseModel, measure_noise
@@ -272,7 +272,7 @@ def test_maps_without_a_common_channel_share_the_errors_of_denoised_spectra_but_
     shared = shared_error(spectra, ENERGY, (one, other), errors)
     known = errors.uncertainty
     first, second = ((known.spectra * known.scale)[:, ENERGY.window(*window.signal)].sum(1) for window in (one, other))
-    expected = MISSED * known.intensity * (known.risk * first * second).sum()
+    expected = known.intensity * (known.risk * first * second).sum()
     numpy.testing.assert_allclose(shared, expected, rtol=1e-6)
 
 
