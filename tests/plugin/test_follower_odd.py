@@ -95,7 +95,7 @@ def test_the_form_of_results(bare_swift, tmp_path, shape, datum, sequence, kept,
     assert numpy.allclose(data_of(plain), per_position, rtol=1e-6)
     for image in (plain, core):
         assert image.data_shape == map_shape and image.data_descriptor == DataAndMetadata.DataDescriptor(*map_kind)
-        assert list(image.dimensional_calibrations) == positions and image.intensity_calibration.units == "e-"
+        assert list(image.dimensional_calibrations) == positions and image.intensity_calibration.units[:6] == "e- in "
         assert numpy.isfinite(data_of(image)).all()
 
 
