@@ -13,7 +13,7 @@ from nion.swift.model import DataItem, Graphics, Symbolic
 
 from udvd_core.errors import InputError
 
-from .map_view import is_sigma_of, name_of, sigma_of
+from .map_view import name_of, sigma_of
 from .maps_computation import array_of, base_title, create_item, extended
 from .scan_item import OURS
 
@@ -45,7 +45,6 @@ class AveragesComputation:
     label = _("UDVD Averages of Map")
     inputs: typing.ClassVar = {
         "map": {"label": _("Map")},
-        "sigmas": {"label": _("Its Sigma")},
         "regions": {"label": _("Regions")},
     }
     outputs: typing.ClassVar = {"averages": {"label": _("Averages")}}
@@ -58,7 +57,7 @@ class AveragesComputation:
         """Average."""
         given = self._computation._computation
         item: DataItem.DataItem = given.get_input("map")
-        sigmas, regions = ([each for each in given.get_input(n) if each is not None] for n in ("sigmas", "regions"))
+        regions = [each for each in given.get_input("regions") if each is not None]
         values = array_of(item)
         if values.ndim != 2:
             raise InputError(f"{item.title!r} is no image; select a map with rows and columns")
@@ -70,7 +69,7 @@ class AveragesComputation:
             masks[numpy.arange(len(masks)), :, numpy.arange(len(masks))] = True
             axis, names = item.dimensional_calibrations[1], [f"Column {n}" for n in range(len(masks))]
         independent = bool(item.metadata.get(OURS, {}).get("independent"))
-        found = region_sigma(values, sigma_of(item, sigmas), masks, independent)
+        found = region_sigma(values, sigma_of(item, item.project.data_items), masks, independent)
         units = item.intensity_calibration.units if item.intensity_calibration else ""
         note = INDEPENDENT if independent else SHARED
         lines = [
@@ -144,7 +143,6 @@ def create_averages(
     document_model: typing.Any, item: DataItem.DataItem, regions: typing.Sequence[Graphics.Graphic]
 ) -> DataItem.DataItem:
     """Make the item of averages, with the computation that fills it, shown as a line plot; on the main thread."""
-    sigmas = [each for each in document_model.data_items if is_sigma_of(each, item)]
     title = extended(base_title(item), f"{name_of(item)} {'regions' if regions else 'columns'}")
     result = create_item(document_model, item, {"kind": "averages"}, title)
     display = document_model.get_display_item_for_data_item(result)
@@ -155,7 +153,6 @@ def create_averages(
     display.set_display_property("legend_position", "outer-right")
     computation = document_model.create_computation()
     computation.create_input_item("map", Symbolic.make_item(item))
-    computation.create_input_item("sigmas", Symbolic.make_item_list(sigmas))
     computation.create_input_item("regions", Symbolic.make_item_list(list(regions)))
     computation.processing_id = AVERAGES_ID
     computation.create_output_item("averages", Symbolic.make_item(result))

@@ -20,6 +20,7 @@ from .scan_item import OURS
 _ = gettext.gettext
 
 VIEW_ID = "udvd.map_view"
+MAP_INPUTS = ("map_1", "map_2", "map_3")
 SIGNIFICANCE = 3.0
 COLOURS = {"orange": (230, 159, 0), "sky blue": (86, 180, 233), "bluish green": (0, 158, 115)}
 """Red, green, blue; told apart by all kinds of colour vision (Okabe and Ito)."""
@@ -32,13 +33,17 @@ Bytes = numpy.typing.NDArray[numpy.uint8]
 
 
 class MapViewComputation:
-    """Inputs: `maps`, `sigmas`, `haadf` (one or none), `significance`, `over_haadf`. Result: `view`, an RGB image."""
+    """Inputs: one to three maps, `significance`, `over_haadf`. Result: `view`, an RGB image.
+
+    Each map is an input of its own: Swift cannot delete what is left when one of a list of items has gone. Sigmas and
+    HAADF image are looked up, so that nothing goes with them.
+    """
 
     label = _("UDVD Maps with Significance")
     inputs: typing.ClassVar = {
-        "maps": {"label": _("Maps")},
-        "sigmas": {"label": _("Their Sigmas")},
-        "haadf": {"label": _("HAADF")},
+        "map_1": {"label": _("Map 1")},
+        "map_2": {"label": _("Map 2")},
+        "map_3": {"label": _("Map 3")},
         "significance": {"label": _("Grey below Sigmas")},
         "over_haadf": {"label": _("Over HAADF")},
     }
@@ -51,16 +56,18 @@ class MapViewComputation:
     def execute(self, significance: float, over_haadf: bool, **kwargs: typing.Any) -> None:
         """Compose the picture."""
         given = self._computation._computation
-        maps, sigmas, haadf = (
-            [each for each in given.get_input(name) if each is not None] for name in ("maps", "sigmas", "haadf")
-        )
+        maps = [given.get_input(name) for name in MAP_INPUTS if name in kwargs]
+        library = maps[0].project.data_items
         pictures = [array_of(each) for each in maps]
         if {picture.ndim for picture in pictures} != {2} or len({picture.shape for picture in pictures}) > 1:
             raise InputError("the maps are not images of one shape, or not made yet; select maps of one scan")
-        known = [sigma_of(each, sigmas) for each in maps]
-        light = array_of(haadf[0]) if over_haadf and haadf else None
+        known = [sigma_of(each, library) for each in maps]
+        haadf = haadf_of(maps[0], library) if over_haadf else None
+        light = None if haadf is None else array_of(haadf)
         rgb, full = compose(pictures, known, significance, light)
         caption = describe(maps, known, full, significance, light is not None)
+        if over_haadf and light is None:
+            caption += "\nNo image of the same scan is in this project."
         self._view = DataAndMetadata.new_data_and_metadata(
             rgb,
             dimensional_calibrations=list(maps[0].dimensional_calibrations),
@@ -145,9 +152,9 @@ def describe(
     return "\n".join(lines)
 
 
-def sigma_of(item: DataItem.DataItem, sigmas: typing.Sequence[DataItem.DataItem]) -> Array | None:
+def sigma_of(item: DataItem.DataItem, library: typing.Iterable[DataItem.DataItem]) -> Array | None:
     """Standard error of a map from among these items: the one of the same computation; None where there is none."""
-    for each in sigmas:
+    for each in list(library):
         if is_sigma_of(each, item):
             found = array_of(each)
             return found if found.shape == item.data_shape else None
@@ -176,7 +183,7 @@ def haadf_of(item: DataItem.DataItem, library: typing.Iterable[DataItem.DataItem
     same = _scan_marks(item)
     found = [
         each
-        for each in library
+        for each in list(library)
         if OURS not in each.metadata and each.data_shape == item.data_shape and same & _scan_marks(each)
     ]
     return next((each for each in found if "HAADF" in each.title), found[0] if found else None)
@@ -190,17 +197,13 @@ def create_view(
     Parameters
     ----------
     maps : sequence of DataItem
-        One to three maps of one scan; sigmas and HAADF image are found in the library.
+        One to three maps of one scan.
     """
-    library = list(document_model.data_items)
-    sigmas = [each for each in library if any(is_sigma_of(each, item) for item in maps)]
-    haadf = haadf_of(maps[0], library)
     title = extended(base_title(maps[0]), f"{' + '.join(map(name_of, maps))} significance")
     view = create_item(document_model, maps[0], {"kind": "view"}, title)
     computation = document_model.create_computation()
-    computation.create_input_item("maps", Symbolic.make_item_list(list(maps)))
-    computation.create_input_item("sigmas", Symbolic.make_item_list(sigmas))
-    computation.create_input_item("haadf", Symbolic.make_item_list([haadf] if haadf else []))
+    for name, item in zip(MAP_INPUTS, maps, strict=False):
+        computation.create_input_item(name, Symbolic.make_item(item))
     kinds = Symbolic.ComputationVariableType
     computation.create_variable("significance", value_type=kinds.REAL, value=significance)
     computation.create_variable("over_haadf", value_type=kinds.BOOLEAN, value=False)

@@ -57,7 +57,7 @@ class MapComputation:
         window = window_of(signal, [each for each in backgrounds if each is not None], model, scan_of(scan)[1])
         with scan.data_ref():
             values, sigma, facts = make_map(scan, window)
-        for kind, data in ((MAP, values), (SIGMA, sigma)):
+        for kind, data in ((SIGMA, sigma), (MAP, values)):  # what depends on the map finds its sigma made
             ours = {**facts, "kind": kind, "title": title_of(scan, window.name, kind), "computation": str(given.uuid)}
             self._results[kind] = _xdata(scan, data, ours)
 

@@ -54,6 +54,7 @@ def swift(bare_swift, monkeypatch):
     )
     map_menu.register()
     yield bare_swift
+    inspect_nothing(bare_swift)
     map_menu.unregister()
 
 
@@ -94,6 +95,12 @@ def select(swift, *items):
     displays = [swift.document_model.get_display_item_for_data_item(item) for item in items]
     swift.document_controller.select_display_items_in_data_panel(displays)
     swift.document_controller.data_panel_focused()
+
+
+def inspect_nothing(swift):
+    """Before items are deleted: Swift's inspector may have an update of the selected one in its queue."""
+    select(swift)
+    settle(swift)
 
 
 def computation_of(swift, item):
@@ -395,12 +402,31 @@ def test_a_view_pairs_maps_with_their_own_sigma_and_says_where_it_has_none(swift
     view = map_menu.view_maps(swift.document_controller)
     settle(swift)
     assert view.caption.endswith("Sigma not known, shown wherever above zero: Edge, Late.")
+    computation_of(swift, view).set_input_value("over_haadf", True)
+    swift.pump_until(lambda: view.caption.endswith("No image of the same scan is in this project."), 10)
     sigmas = [sigma_item(swift, item) for item in made]
     numpy.testing.assert_array_equal(map_view.sigma_of(made[1], sigmas), sigmas[1].data[...])
     assert map_view.sigma_of(made[0], sigmas[1:]) is None and not map_view.is_sigma_of(made[0], made[0])
-    swift.document_model.remove_data_item(sigmas[0])  # in Swift all results of a computation go together
+
+
+def test_a_deleted_map_takes_its_view_along_and_all_else_can_be_deleted(swift):
+    scan = add_scan(swift)
+    made = mapped(swift, scan, EDGE, LATE)
+    select(swift, *made)
+    view = map_menu.view_maps(swift.document_controller)
     settle(swift)
-    assert made[0] not in swift.data_items and view.caption.startswith("Orange: Late")
+    inspect_nothing(swift)
+    swift.document_model.remove_data_item(sigma_item(swift, made[0]))  # in Swift all results of a computation go
+    settle(swift)
+    assert made[0] not in swift.data_items and view not in swift.data_items and made[1] in swift.data_items
+    select(swift, made[1])
+    map_menu.view_maps(swift.document_controller)
+    select(swift, made[1])
+    map_menu.average_map(swift.document_controller)
+    settle(swift)
+    inspect_nothing(swift)
+    swift.document_model.remove_data_item(scan)
+    assert not swift.data_items and not swift.document_model.computations
 
 
 # averages
