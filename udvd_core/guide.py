@@ -114,14 +114,10 @@ class Guide:
 
         Calibrated on simulated scans: 65 to 80 % of the voxels lie within one, `tests/core/test_guide.py`.
         """
-        return typing.cast(Singles, self.relative_error(numbers) * self.sigma(numbers))
-
-    def relative_error(self, numbers: Index) -> Singles:
-        """The same in units of `sigma`."""
-        own = self.uncertainty.relative(numbers).reshape(-1, *self.frame_shape)
+        own = self.uncertainty.sigma(numbers).reshape(-1, *self.frame_shape)
         if self._expected is None:
             return own
-        return typing.cast(Singles, numpy.hypot(own, self._expected.error(numbers) / self.sigma(numbers)))
+        return typing.cast(Singles, numpy.hypot(own, self._expected.error(numbers)))
 
     @property
     def uncertainty(self) -> Uncertainty:

@@ -96,8 +96,9 @@ class Writer:
         self._targets = [_Target("Denoised", _denoised_form(metadata, spec))]
         for number, window in enumerate(spec.maps):
             form = _map_form(metadata, spec, window)
-            labels = {"value": window.name, **{kind: f"{window.name}, {kind}" for kind in MAP_ROWS if kind != "value"}}
-            self._targets += [_Target(labels[kind], form, (number, MAP_ROWS.index(kind))) for kind in kinds]
+            for kind in kinds:
+                label = window.name if kind == "value" else f"{window.name}, {kind}"
+                self._targets.append(_Target(label, form, (number, MAP_ROWS.index(kind))))
 
     @property
     def items(self) -> list[DataItem.DataItem]:

@@ -141,14 +141,21 @@ class Service:
 
 
 def _block(session: Session, denoised: Denoised) -> Block:
+    maps = _maps(session, denoised)
+    return Block(session.spec.scan_id, denoised.start, denoised.data, maps, denoised.final, denoised.step)
+
+
+def _maps(session: Session, denoised: Denoised) -> Array:
+    """Denoised maps and their errors, and the same of the recorded counts, shape (maps, 4, n)."""
     spec, doubt = session.spec, session.model.uncertainty
+    numbers = denoised.start + numpy.arange(len(denoised.data))
+    if not spec.maps:
+        return numpy.zeros((0, 4, numbers.size), numpy.float32)
     spectra = denoised.data.sum(1) if spec.training.frames else denoised.data
-    numbers = denoised.start + numpy.arange(len(spectra))
     errors = None if doubt is None else DenoisedCovariance(doubt, numbers)
     denoised_maps = core_loss(spectra, spec.energy, spec.maps, errors)
     raw_maps = core_loss(session.recorded(numbers), spec.energy, spec.maps, session.model.noise)
-    maps = numpy.stack((*denoised_maps, *raw_maps), axis=1).astype(numpy.float32)
-    return Block(spec.scan_id, denoised.start, denoised.data, maps, denoised.final, denoised.step)
+    return numpy.stack((*denoised_maps, *raw_maps), axis=1).astype(numpy.float32)
 
 
 def _status(session: Session) -> Status:
