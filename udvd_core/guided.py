@@ -208,5 +208,9 @@ class GuideModel:
 
     def _summed(self, numbers: Index) -> Array:
         """The same summed over q, shape (n, 1, E); missing pixels count nothing."""
-        frames = numpy.nan_to_num(self._frames(numbers), nan=0.0, posinf=0.0, neginf=0.0)
-        return typing.cast(Array, frames.sum(1, keepdims=True))
+        sums = numpy.empty((numbers.size, 1, self._buffer.frame_shape[1]), numpy.float32)
+        for start in range(0, numbers.size, self.batch):
+            part = slice(start, start + self.batch)
+            frames = numpy.nan_to_num(self._frames(numbers[part]), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+            frames.sum(1, keepdims=True, out=sums[part])
+        return sums
