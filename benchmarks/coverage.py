@@ -19,25 +19,37 @@ from scans import Scan, buffer_of, record, with_threads
 from udvd_core.camera import measure_camera
 from udvd_core.corrected import GuidedModel
 from udvd_core.lowrank.uncertainty import Uncertainty
-from udvd_core.maps.core_loss import core_loss
 from udvd_core.maps.covariance import DenoisedCovariance
 from udvd_core.maps.overlap import Ratio, subtract_lines
+from udvd_core.maps.preset_maps import preset_maps
+from udvd_core.maps.presets import BUILT_IN, Preset
 from udvd_core.settings import MapWindow, ScanSpec, Training
 
 Array = numpy.typing.NDArray[typing.Any]
 Maps = dict[str, tuple[Array, Array]]
 
-WINDOWS = {
-    "hbn": (
-        MapWindow("B K", (190.0, 210.0), (160.0, 187.0)),
-        MapWindow("N K", (400.0, 420.0), (360.0, 395.0)),
+PRESETS = {
+    "hbn": Preset(
+        "hbn",
+        (
+            MapWindow("B K", (190.0, 210.0), ((160.0, 187.0),)),
+            MapWindow("N K", (400.0, 420.0), ((360.0, 395.0),)),
+        ),
     ),
-    "dopants": (
-        MapWindow("Ce M45", (875.0, 960.0), (806.0, 870.0)),
-        MapWindow("Gd M45", (1175.0, 1285.0), (1065.0, 1170.0)),
+    "dopants": Preset(
+        "dopants",
+        (
+            MapWindow("Ce M45", (875.0, 960.0), ((806.0, 870.0),)),
+            MapWindow("Gd M45", (1175.0, 1285.0), ((1065.0, 1170.0),)),
+        ),
     ),
+    "phonon": next(preset for preset in BUILT_IN if preset.tail),
 }
-DOSES = {"hbn": (312.0, 1250.0, 5000.0, 20000.0, 80000.0), "dopants": (1250.0, 5000.0, 20000.0, 80000.0, 320000.0)}
+DOSES = {
+    "hbn": (312.0, 1250.0, 5000.0, 20000.0, 80000.0),
+    "dopants": (1250.0, 5000.0, 20000.0, 80000.0, 320000.0),
+    "phonon": (1000.0, 3000.0, 10000.0, 30000.0, 100000.0),
+}
 RATIO = Ratio(10.3, 0.1).inverse()
 NEAR = 0.2
 """Share of the strongest position of the last part, from which on a position is near an atom."""
@@ -52,10 +64,10 @@ def with_correction(maps: Maps) -> Maps:
     return maps
 
 
-def maps_of(scan: Scan, windows: tuple[MapWindow, ...]) -> dict[str, Maps]:
+def maps_of(scan: Scan, preset: Preset) -> dict[str, Maps]:
     """Values and sigma of every map by method; the noise-free map is called ``truth``."""
     flat = scan.counts.reshape(scan.sample.count, -1)
-    names = [window.name for window in windows]
+    names = [window.name for window in preset.maps]
     buffer = buffer_of(scan)
     energy, noise = scan.sample.energy, measure_camera(buffer).noise
     spec = ScanSpec("coverage", scan.sample.scan_shape, (1, energy.size), energy, training=Training(device="cpu"))
@@ -72,7 +84,7 @@ def maps_of(scan: Scan, windows: tuple[MapWindow, ...]) -> dict[str, Maps]:
     }
     found = {}
     for name, (spectra, errors) in cases.items():
-        values, sigma = core_loss(spectra, energy, windows, errors)
+        values, sigma = preset_maps(spectra, energy, preset, errors)
         found[name] = with_correction(dict(zip(names, zip(values, sigma, strict=True), strict=True)))
     return found
 
@@ -94,7 +106,7 @@ def run(kind: str, dose: float, seeds: list[int], size: tuple[int, int]) -> dict
     gathered: dict[tuple[str, str], list[Array]] = {}
     for seed in seeds:
         scan = record(kind, dose, seed, size, 512)
-        found = maps_of(scan, WINDOWS[kind])
+        found = maps_of(scan, PRESETS[kind])
         weight = scan.sample.parts[-1].weight.reshape(-1)
         for method in ("raw", "denoised"):
             for name, (values, sigma) in found[method].items():
@@ -118,7 +130,7 @@ def run(kind: str, dose: float, seeds: list[int], size: tuple[int, int]) -> dict
 def main() -> None:
     """Print one JSON line per kind and dose."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kinds", nargs="+", choices=WINDOWS, default=list(WINDOWS))
+    parser.add_argument("--kinds", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--doses", nargs="+", type=float, help="counts per spectrum; default: five of each kind")
     parser.add_argument("--seeds", type=int, default=20, help="so many noise seeds, from 0 on")
     parser.add_argument("--size", nargs=2, type=int, default=(32, 32), metavar=("Y", "X"))

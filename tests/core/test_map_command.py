@@ -16,6 +16,7 @@ from udvd_core.maps.core_loss import core_loss
 from udvd_core.maps.covariance import DenoisedCovariance
 from udvd_core.maps.overlap import Ratio, subtract_lines
 from udvd_core.maps.phonon import aligned_counts, phonon_maps
+from udvd_core.maps.preset_maps import preset_maps
 from udvd_core.maps.presets import BUILT_IN
 from udvd_core.maps.zero_loss import zero_loss
 from udvd_core.noise import NoiseModel
@@ -186,13 +187,36 @@ def test_phonons_move_with_the_zero_loss_peak(tmp_path, capsys):
         strict=True,
     ):
         numpy.testing.assert_allclose(numpy.load(tmp_path / f"m_{name}.npy").reshape(2, -1), [value, error], rtol=1e-4)
-    write_scan(tmp_path / "denoised.h5", scan, {"model": "guide"})
+    options = ("--output", tmp_path / "denoised.h5", "--model", "guide", "--uncertainty", tmp_path / "u.npz")
+    assert cli.main([str(argument) for argument in ("denoise", tmp_path / "raw.h5", *options)]) == 0
     given = (tmp_path / "denoised.h5", "--output", tmp_path / "d.npy", "--preset", preset.name)
     code, _, err = run(capsys, *given)
-    assert code == 0 and "sigma is NaN; map the raw scan for one" in err
+    assert code == 0 and "sigma is NaN; give --uncertainty FILE" in err
     values, sigma = numpy.load(tmp_path / "d_TO-LO.npy")
     assert numpy.isfinite(values).all() and numpy.isnan(sigma).all()
-    assert "known for raw scans only" in refused(capsys, *given, "--uncertainty", tmp_path / "u.npz")
+    assert run(capsys, *given, "--uncertainty", tmp_path / "u.npz")[0] == 0
+    denoised = read_scan(tmp_path / "denoised.h5")
+    errors = DenoisedCovariance(read_uncertainty(tmp_path / "u.npz", denoised), numpy.arange(72))
+    values, sigma = preset_maps(denoised.data.reshape(72, -1), denoised.energy, preset, errors)
+    for name, value, error in zip(("TA", "LA", "TO-LO", "zero_loss"), values, sigma, strict=True):
+        numpy.testing.assert_allclose(numpy.load(tmp_path / f"d_{name}.npy").reshape(2, -1), [value, error], rtol=1e-4)
+
+
+def test_faulty_pixels_are_filled_and_named(folder, tmp_path, capsys):
+    scan = read_scan(folder / "frames.h5")
+    options = ("--signal", "190:230")
+    assert run(capsys, folder / "frames.h5", "--output", tmp_path / "whole.npy", *options)[0] == 0
+    harmed = scan.data.astype(numpy.float32).sum(2)
+    harmed[..., 120], harmed[..., 125] = 0, 5000  # one channel without counts, one hot, both in the window
+    numpy.save(tmp_path / "harmed.npy", harmed)
+    given = ("--energy", "100:0.8", "--output", tmp_path / "filled.npy", *options)
+    code, text, err = run(capsys, tmp_path / "harmed.npy", *given, "--json")
+    assert code == 0 and "1 dead, 1 hot pixel masked: filled from their neighbours" in err
+    assert json.loads(text)["provenance"]["defects"] == "1 dead, 1 hot pixel masked"
+    whole, filled = (numpy.load(tmp_path / f"{name}.npy") for name in ("whole", "filled"))
+    assert abs(filled[0] - whole[0]).mean() < 0.3 * whole[1].mean()
+    harmed[..., 125] = 0
+    assert (whole[0] - harmed[..., 113:163].sum(-1)).mean() > whole[1].mean(), "it matters"
 
 
 def test_a_denoised_scan_has_the_errors_that_denoising_left(folder, tmp_path, capsys):
@@ -272,7 +296,7 @@ def test_lines_and_scans_of_few_positions(tmp_path, capsys, rng, shape):
         (["--preset", "h-BN phonons"], "no zero-loss peak"),
         (["--preset", "h-BN phonons", "--background", "150:186"], "go with --signal"),
         (["--preset", "h-BN phonons", "--signal", "150:186"], "not allowed with argument"),
-        ([], "one of the arguments --signal --preset is required"),
+        ([], "one of the arguments --signal --preset --line --references is required"),
         ([*WINDOWS, "--uncertainty", "none.npz"], "none.npz does not exist"),
     ],
 )

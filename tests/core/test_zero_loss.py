@@ -137,6 +137,45 @@ def test_lattice_contrast_with_electrons_that_count_twice():
     assert numpy.corrcoef(found.values[0], truth_of(sample, WINDOWS)[0])[0, 1] > 0.8
 
 
+class Noise:
+    """Errors of equal variance in all channels, 0.01 counts squared."""
+
+    def variance(self, weights, channels, positions):
+        assert weights.shape == (positions.stop - positions.start, channels.size)
+        return 0.01 * (weights**2).sum(1)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_errors_of_denoised_spectra_go_through_window_and_tail(order):
+    loss = ENERGY.values()
+    expected = 30000 * ENERGY.scale * (elastic(loss) + phonons(loss))
+    spectra = expected + numpy.random.default_rng(4).normal(0.0, 0.1, (4000, 512))
+    windows, place = [*WINDOWS], numpy.zeros(4000)
+    found = phonon_maps(spectra, ENERGY, windows, TAIL, place, Noise(), order=order)
+    truth = phonon_maps(expected[None], ENERGY, windows, TAIL, place[:1], None, order=order)
+    assert numpy.isnan(truth.sigma).all()
+    for values, sigma, true in zip(found.values, found.sigma, truth.values, strict=True):
+        check(values, true[0], sigma)
+    summed = aligned_counts(spectra, ENERGY, windows, place, Noise())
+    assert (found.sigma > summed.sigma).all() and summed.sigma[0, 0] == pytest.approx(0.1 * 39.5**0.5)
+
+
+def test_the_error_of_the_position_is_an_error_of_the_map():
+    loss = ENERGY.values()
+    expected = 30000 * ENERGY.scale * (elastic(loss) + phonons(loss))
+    rng = numpy.random.default_rng(5)
+    light = rng.uniform(0.5, 1.5, 3000)
+    spectra = rng.poisson(light[:, None] * expected).astype(numpy.float32)
+    windows, off = [(0.018, 0.022)], rng.normal(0.0, 0.0005, 3000)  # a narrow window on the steepest flank
+    found = aligned_counts(spectra, ENERGY, windows, off, position_sigma=numpy.full(3000, 0.0005))
+    right = aligned_counts(spectra, ENERGY, windows, numpy.zeros(3000))
+    truth = aligned_counts(expected[None], ENERGY, windows, numpy.zeros(1)).values[0]
+    assert (found.sigma > 1.5 * right.sigma).mean() > 0.9
+    check(found.values[0], light * truth, found.sigma[0])
+    ours = phonon_maps(spectra, ENERGY, WINDOWS, TAIL, off, position_sigma=numpy.full(3000, 0.005))
+    assert (ours.sigma > phonon_maps(spectra, ENERGY, WINDOWS, TAIL, off).sigma).all()
+
+
 def test_tail_of_second_order():
     spectra, drift = scan(30000.0)
     found = phonon_maps(spectra, ENERGY, WINDOWS, TAIL, drift, order=2)

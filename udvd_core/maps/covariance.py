@@ -24,7 +24,7 @@ Index = numpy.typing.NDArray[numpy.int64]
 class Covariance(typing.Protocol):
     """What is known of the errors of spectra, position by position."""
 
-    def variance(self, weights: Doubles, channels: Index, positions: slice) -> Doubles:
+    def variance(self, weights: Doubles, channels: Index, positions: slice | Index) -> Doubles:
         """Variance of the sums ``(weights * spectra[positions, channels]).sum(1)``.
 
         Parameters
@@ -33,8 +33,8 @@ class Covariance(typing.Protocol):
             Weights of the channels at every position of `positions`; some rows may be all zero.
         channels : integer array, shape (channels used,)
             Their numbers along the whole energy axis, all different, in any order.
-        positions : slice
-            Flat positions of the scan, n of them, step 1; start and stop are given.
+        positions : slice or integer array
+            Flat positions of the scan, n of them; of a slice start and stop are given, the step is 1.
 
         Returns
         -------
@@ -65,7 +65,7 @@ class CountingCovariance:
     noise: NoiseModel
     expected: Array
 
-    def variance(self, weights: Doubles, channels: Index, positions: slice) -> Doubles:
+    def variance(self, weights: Doubles, channels: Index, positions: slice | Index) -> Doubles:
         """As `Covariance.variance`."""
         counts = self.expected[positions][:, channels]
         power = weights * weights
@@ -93,20 +93,70 @@ class DenoisedCovariance:
         What the model knows of them.
     numbers : integer array, shape (positions,)
         Frame of every position.
+    first : int
+        Channel of the whole axis that is channel 0 here, where spectra were cut to what a map needs.
     """
 
     uncertainty: Uncertainty
     numbers: Index
+    first: int = 0
 
-    def variance(self, weights: Doubles, channels: Index, positions: slice) -> Doubles:
+    def variance(self, weights: Doubles, channels: Index, positions: slice | Index) -> Doubles:
         """As `Covariance.variance`."""
-        return self.uncertainty.variance(weights, channels, self.numbers[positions])
+        return self.uncertainty.variance(weights, channels + self.first, self.numbers[positions])
+
+    def compared(
+        self,
+        weights: Doubles,
+        channels: Index,
+        positions: slice | Index,
+        amounts: Doubles,
+        regions: typing.Sequence[typing.Any],
+    ) -> Doubles:
+        """Variance of sums over spectra less amounts (n, K) of mean spectra, each of a region (bool, all positions)."""
+        chosen = [self.numbers[region] for region in regions]
+        return self.uncertainty.compared(weights, channels + self.first, self.numbers[positions], amounts, chosen)
 
 
 @dataclasses.dataclass(frozen=True)
 class Unknown:
     """Errors that nothing is known of: no variance, so that nothing is taken off for it."""
 
-    def variance(self, weights: Doubles, channels: Index, positions: slice) -> Doubles:
+    def variance(self, weights: Doubles, channels: Index, positions: slice | Index) -> Doubles:
         """As `Covariance.variance`."""
         return numpy.zeros(len(weights))
+
+
+def cut(errors: NoiseModel | Covariance | None, first: int) -> NoiseModel | Covariance | None:
+    """What is known of the errors of spectra that were cut to channels from `first` on."""
+    if isinstance(errors, DenoisedCovariance):
+        return dataclasses.replace(errors, first=errors.first + first)
+    return errors
+
+
+def parameter_covariance(errors: Covariance, response: Doubles, channels: Index, positions: slice | Index) -> Doubles:
+    """Covariance of fitted parameters, shape (m, P, P).
+
+    Parameters
+    ----------
+    errors : Covariance
+        What is known of the errors of all spectra.
+    response : array, shape (m, P, E)
+        Derivatives of the parameters of every spectrum by its counts.
+    channels : integer array, shape (E,)
+        The channels.
+    positions : slice or integer array
+        The m spectra.
+    """
+    size = response.shape[1]
+    first, second = numpy.triu_indices(size)
+    variance = numpy.array(
+        [
+            errors.variance(response[:, i] + response[:, j], channels, positions)
+            for i, j in zip(first, second, strict=True)
+        ]
+    ).T
+    own = variance[:, first == second] / 4  # of a parameter with itself: 4 times
+    result = numpy.empty((len(response), size, size))
+    result[:, first, second] = result[:, second, first] = (variance - own[:, first] - own[:, second]) / 2
+    return result

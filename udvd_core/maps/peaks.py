@@ -8,6 +8,7 @@ the fit of a single peak is the usual one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import typing
 
@@ -15,8 +16,9 @@ import numpy
 
 from udvd_core.axes import Axis
 from udvd_core.errors import InputError
+from udvd_core.maps.covariance import Covariance, Index, parameter_covariance
 from udvd_core.maps.line_shape import FREE, FWHM_PER_SIGMA, LineShape, Tied
-from udvd_core.maps.scoring import Array, Bools, Doubles, check_spectra, fit, standard_error
+from udvd_core.maps.scoring import Array, Bools, Doubles, Propagation, check_spectra, fit, standard_error
 from udvd_core.noise import NoiseModel
 
 CLEAR = 4.0  # standard errors that the lines stand out of the background by; fainter ones have no place
@@ -79,7 +81,7 @@ def fit_lines(
     fwhm: float,
     *,
     step: bool = False,
-    noise: NoiseModel | None = None,
+    errors: NoiseModel | Covariance | None = None,
 ) -> Lines:
     """Fit Gaussian lines over an exponential background in a window.
 
@@ -98,8 +100,8 @@ def fit_lines(
         About how wide they are, eV.
     step : bool
         Whether the background steps up at every line, as an ionisation edge does under its white lines.
-    noise : NoiseModel, optional
-        Noise of the counts; Poisson without it.
+    errors : NoiseModel or Covariance, optional
+        Noise of the counts, or what is known of the errors of denoised ones; Poisson without it.
 
     Raises
     ------
@@ -114,7 +116,8 @@ def fit_lines(
     """
     check_spectra(spectra, energy)
     part = _checked(energy, window, lines, fwhm, step)
-    noise = noise or NoiseModel()
+    noise = errors if isinstance(errors, NoiseModel) else NoiseModel()
+    known = functools.partial(_propagation, errors, numpy.arange(part.start, part.stop))
     counts = numpy.asarray(spectra[:, part])
     total = counts.sum(axis=0, dtype=numpy.float64)[None]
     own = counts.sum(axis=1, dtype=numpy.float64)
@@ -125,15 +128,29 @@ def fit_lines(
     places, read = list(lines), noise.read_variance * len(spectra)
     for again in (True, False):  # the second time with the lines of spectra that are aligned
         scan, shape = _scan(total, values, shape, places, fwhm, step, read)
-        parameters, covariance, clear = _positions(counts, values, shape, scan, own / total.sum(), step, noise)
+        parameters, covariance, clear = _positions(counts, values, shape, scan, own / total.sum(), step, noise, known)
         if again:
             total = _aligned(spectra, part, numpy.round(parameters[:, 2] / energy.scale))
             places = [float(place) for place in scan[FREE + 1 :: 3]]
     return _result(parameters, covariance, clear, scan, len(lines))
 
 
+def _propagation(errors: NoiseModel | Covariance | None, channels: Index, positions: Index) -> Propagation | None:
+    """How errors of denoised spectra at some positions reach what is fitted to them; None for counts."""
+    if errors is None or isinstance(errors, NoiseModel):
+        return None
+    return lambda response, part: parameter_covariance(errors, response, channels, positions[part])
+
+
 def _positions(
-    counts: Array, values: Doubles, shape: LineShape, scan: Doubles, own: Doubles, step: bool, noise: NoiseModel
+    counts: Array,
+    values: Doubles,
+    shape: LineShape,
+    scan: Doubles,
+    own: Doubles,
+    step: bool,
+    noise: NoiseModel,
+    known: typing.Callable[[Index], Propagation | None],
 ) -> tuple[Doubles, Doubles, Bools]:
     """Parameters of every position (n, P), their covariance, and where the lines are clear."""
     number = len(shape.shares)
@@ -144,13 +161,14 @@ def _positions(
     precision = numpy.zeros(start.shape[1])
     span = values[-1] - values[0]
     precision[1:4] = numpy.array([span, 2 / span, 1 / BROADENING]) ** 2
-    found = fit(counts, values, tied, start, noise, precision=precision)
+    found = fit(counts, values, tied, start, noise, precision=precision, propagation=known(numpy.arange(len(counts))))
     parameters, covariance = found.parameters, found.covariance
     clear = found.converged & _clear(parameters, covariance, number) & (abs(parameters[:, 2]) < reach)
     if not clear.all():  # a faint line would be placed where noise is highest: hold it in its place
         start[~clear, 2] = 0.0
         precision[2:4] = FIRM
-        held = fit(counts[~clear], values, tied, start[~clear], noise, precision=precision)
+        faint = known(numpy.flatnonzero(~clear))
+        held = fit(counts[~clear], values, tied, start[~clear], noise, precision=precision, propagation=faint)
         parameters[~clear], covariance[~clear] = held.parameters, held.covariance
     return parameters, covariance, clear
 

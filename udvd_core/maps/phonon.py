@@ -10,14 +10,16 @@ import numpy
 
 from udvd_core.axes import Axis
 from udvd_core.errors import InputError
-from udvd_core.maps.scoring import Array, Bools, Doubles, check_spectra, fit, shifted
+from udvd_core.maps.covariance import Covariance
+from udvd_core.maps.phonon_errors import excess_of, of_position, propagated
+from udvd_core.maps.scoring import Array, Bools, Doubles, check_spectra, fit
 from udvd_core.noise import NoiseModel, window_factor
 
 Window = tuple[float, float]
 Place = tuple[Doubles, Doubles, Doubles, Bools]  # of some spectra: counts, loss, share of each window, fitted channels
-
 SPREAD = (1.0, 0.25)  # standard deviation of a position's exponent and curvature around those of the scan
 CHUNK = 2048  # positions
+POISSON = NoiseModel()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +29,7 @@ class WindowMaps:
     Attributes
     ----------
     values, sigma : array, shape (windows, n)
-        Counts in every window, and their standard error.
+        Counts in every window, and their standard error; NaN where nothing is known of the errors.
     """
 
     values: Doubles
@@ -39,7 +41,8 @@ def aligned_counts(
     energy: Axis,
     windows: typing.Sequence[Window],
     position: Doubles,
-    noise: NoiseModel | None = None,
+    errors: NoiseModel | Covariance | None = POISSON,
+    position_sigma: Doubles | float = 0.0,
 ) -> WindowMaps:
     """Counts in windows that move with the zero-loss peak; of a window around 0 eV, the zero-loss map.
 
@@ -53,8 +56,11 @@ def aligned_counts(
         Energy loss from the zero-loss peak, eV.
     position : array, shape (n,)
         Where the zero-loss peak lies, eV, as from `udvd_core.maps.zero_loss.zero_loss`.
-    noise : NoiseModel, optional
-        Noise of the counts; Poisson without it.
+    errors : NoiseModel or Covariance or None
+        Noise of recorded counts, Poisson without it; what is known of the errors of denoised ones; None where
+        nothing is.
+    position_sigma : array, shape (n,), or float
+        Standard error of `position`, eV.
 
     Raises
     ------
@@ -63,16 +69,27 @@ def aligned_counts(
 
     Notes
     -----
-    Sigma holds the noise of the counts, at least that of a single one, not the error of `position`.
+    Of recorded counts sigma holds their noise, at least that of a single one. By how much a map changes where its
+    windows move, the mean spectrum tells, as bright as each spectrum is.
     """
     check_spectra(spectra, energy)
-    noise = noise or NoiseModel()
     columns = _columns(energy, windows, position)
     values = numpy.empty((len(windows), len(spectra)))
     variance = numpy.empty_like(values)
     for part, (counts, _, shares, _) in _places(spectra, energy, windows, (), position, columns):
-        values[:, part], variance[:, part] = _sums(counts, shares, noise)
-    return WindowMaps(values, numpy.sqrt(variance))
+        if isinstance(errors, NoiseModel):
+            values[:, part], variance[:, part] = _sums(counts, shares, errors)
+        else:
+            values[:, part] = numpy.einsum("wne,ne->wn", shares, counts)
+            variance[:, part] = propagated(errors, shares, columns, part)
+    variance += of_position(
+        lambda mean, place: aligned_counts(mean, energy, windows, place, None).values,
+        spectra,
+        energy,
+        position,
+        position_sigma,
+    )
+    return WindowMaps(values, numpy.sqrt(variance) if errors else numpy.full(values.shape, numpy.nan))
 
 
 def phonon_maps(
@@ -81,14 +98,15 @@ def phonon_maps(
     windows: typing.Sequence[Window],
     tail: typing.Sequence[Window],
     position: Doubles,
-    noise: NoiseModel | None = None,
+    errors: NoiseModel | Covariance | None = POISSON,
+    position_sigma: Doubles | float = 0.0,
     order: int = 1,
 ) -> WindowMaps:
     """Counts in windows less the tail of the zero-loss peak.
 
     Parameters
     ----------
-    spectra, energy, windows, position, noise
+    spectra, energy, windows, position, errors, position_sigma
         As for `aligned_counts`.
     tail : sequence of (low, high)
         Windows where the tail is fitted, on either side of the phonons, energy loss in eV.
@@ -106,10 +124,11 @@ def phonon_maps(
     Poisson likelihood at every position. The exponent is held to that of the sum of all positions with a
     standard deviation of 1, the curvature with 0.25, for positions with a handful of counts. What noise adds to the
     mean of the extrapolated tail to second order is taken off: half its curvature times the covariance,
-    and the bias of the parameters (Cordeiro and McCullagh 1991).
+    and the bias of the parameters (Cordeiro and McCullagh 1991). Of denoised spectra sigma comes from the
+    gradient of the map by the counts, through window and tail.
     """
     check_spectra(spectra, energy)
-    noise = noise or NoiseModel()
+    noise = errors if isinstance(errors, NoiseModel) else POISSON
     _check_tail(windows, tail, order)
     columns = _columns(energy, [*windows, *tail], position)
     common = _common(spectra, energy, tail, position, order, noise)
@@ -122,13 +141,24 @@ def phonon_maps(
         expected = (_polynomial(loss, start)[0] * inside).sum(1)
         start[:, 0] += numpy.log(numpy.maximum(total, 0.5) / expected)
         found = fit(counts, loss, _polynomial, start, noise, inside=inside, precision=precision)
-        summed, spread = _sums(counts, shares, noise)
         mean, slopes = _polynomial(loss, found.parameters)
-        excess = _excess(mean, slopes, found.covariance, inside, noise)
         gradient = shares.swapaxes(0, 1) @ slopes.swapaxes(1, 2)
+        summed, spread = _sums(counts, shares, noise)
+        if isinstance(errors, NoiseModel):
+            covariance = found.covariance
+            variance[:, part] = spread + (gradient * (gradient @ covariance)).sum(2).T
+        else:  # without correlation the covariance is the inverse of the information
+            response = found.covariance @ numpy.where(inside, slopes.swapaxes(0, 1) / mean, 0.0).swapaxes(0, 1)
+            channels = numpy.arange(columns.start, columns.stop)
+            covariance = parameter_covariance(errors or Unknown(), response, channels, part)
+            variance[:, part] = propagated(errors, shares - (gradient @ response).swapaxes(0, 1), columns, part)
+        excess = excess_of(mean, slopes, covariance, found, inside, noise)
         values[:, part] = summed - numpy.einsum("wne,ne->wn", shares, mean - excess)
-        variance[:, part] = spread + (gradient * (gradient @ found.covariance)).sum(2).T
-    return WindowMaps(values, numpy.sqrt(variance))
+    variance += of_position(
+        lambda mean, place: phonon_maps(mean, energy, windows, tail, place, None, order=order).values,
+        *(spectra, energy, position, position_sigma),
+    )
+    return WindowMaps(values, numpy.sqrt(variance) if errors else numpy.full(values.shape, numpy.nan))
 
 
 def _check_tail(windows: typing.Sequence[Window], tail: typing.Sequence[Window], order: int) -> None:
@@ -184,7 +214,7 @@ def _places(
     """Positions in chunks, with shares of shape (windows, m, E)."""
     values, half = energy.values()[columns], energy.scale / 2
     for low in range(0, len(spectra), CHUNK):
-        part = slice(low, low + CHUNK)
+        part = slice(low, min(low + CHUNK, len(spectra)))
         loss = values - position[part, None]
         shares = numpy.zeros((len(windows), *loss.shape))
         for share, (a, b) in zip(shares, windows, strict=True):
@@ -233,14 +263,3 @@ def _polynomial(loss: Doubles, parameters: Doubles) -> tuple[Doubles, Doubles]:
     powers = log[:, None] ** numpy.arange(parameters.shape[1])[:, None]
     mean = numpy.exp(numpy.clip((powers * parameters[..., None]).sum(1), -60.0, 60.0))
     return mean, powers * mean[:, None]
-
-
-def _excess(mean: Doubles, slopes: Doubles, covariance: Doubles, inside: Bools, noise: NoiseModel) -> Doubles:
-    """What noise adds to the expected tail to second order, at most half of it, shape (m, E)."""
-    gain, shift = shifted(noise)
-    powers = slopes / mean[:, None]
-    spread: Doubles = (powers * (covariance @ powers)).sum(1)
-    score = slopes @ (inside * spread * mean / (mean + shift))[..., None]
-    bias = -0.5 / gain * (covariance @ score)[..., 0]
-    relative: Doubles = 0.5 * spread + (powers * bias[..., None]).sum(1)
-    return numpy.clip(relative, -0.5, 0.5) * mean

@@ -41,8 +41,8 @@ def preset_maps(
     -------
     values, sigma : array, shape (maps, n), float64
         Counts in every window, less background, tail and overlapping lines, and their standard error; NaN where
-        it is not known, which of phonons is so for all but a `NoiseModel`. Where lines were taken off, sigma
-        holds the error of their ratio, which does not average away.
+        it is not known. Where lines were taken off, sigma holds the error of their ratio, which does not average
+        away; of recorded phonons it holds that of the zero-loss peak's position.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def preset_maps(
         When the shapes do not fit, or windows cannot be used.
     """
     if preset.tail:
-        return _phonons(spectra, energy, preset, errors if isinstance(errors, NoiseModel) else None)
+        return _phonons(spectra, energy, preset, errors)
     values, sigma = core_loss(spectra, energy, preset.maps, errors)
     for lines in preset.lines:
         _take_off(lines, values, sigma, spectra, energy, preset, errors)
@@ -77,9 +77,14 @@ def _take_off(
     values[overlap], sigma[overlap] = left.values, numpy.where(known, left.total(), numpy.nan)
 
 
-def _phonons(spectra: Array, energy: Axis, preset: Preset, noise: NoiseModel | None) -> tuple[Doubles, Doubles]:
+def _phonons(
+    spectra: Array, energy: Axis, preset: Preset, errors: NoiseModel | Covariance | None
+) -> tuple[Doubles, Doubles]:
     """Windows above 0 eV less the tail of the zero-loss peak, others as they are, all aligned by the peak."""
-    position = zero_loss(spectra, energy, noise).position
+    recorded = isinstance(errors, NoiseModel)
+    peak = zero_loss(spectra, energy, errors if isinstance(errors, NoiseModel) else None)
+    known = numpy.isfinite(peak.sigma)  # elsewhere the position is the median, and may be off as all others are
+    off = numpy.where(known, peak.sigma, peak.position.std()) if recorded else 0.0
     above = [window.signal[0] > 0 for window in preset.maps]
     values, sigma = numpy.zeros((2, len(preset.maps), len(spectra)))
     for chosen in (True, False):
@@ -87,10 +92,8 @@ def _phonons(spectra: Array, energy: Axis, preset: Preset, noise: NoiseModel | N
         if rows:
             windows = [preset.maps[row].signal for row in rows]
             if chosen:
-                found = phonon_maps(spectra, energy, windows, preset.tail, position, noise)
+                found = phonon_maps(spectra, energy, windows, preset.tail, peak.position, errors, off)
             else:
-                found = aligned_counts(spectra, energy, windows, position, noise)
+                found = aligned_counts(spectra, energy, windows, peak.position, errors, off)
             values[rows], sigma[rows] = found.values, found.sigma
-    if noise is None:
-        sigma[:] = numpy.nan
     return values, sigma

@@ -25,10 +25,14 @@ class Reference:
         For example ``"Ce M"``.
     spectrum : array, shape (E,)
         Counts per channel, none negative; its scale is the unit of the amplitudes.
+    mask : bool array, shape (n,), optional
+        Positions of the scan whose mean it is, so that it has a share of their errors; without it the spectrum
+        comes from elsewhere and is taken as exact.
     """
 
     name: str
     spectrum: Doubles
+    mask: Bools | None = None
 
     def __post_init__(self) -> None:
         spectrum = self.spectrum
@@ -55,8 +59,8 @@ def reference_of_region(name: str, spectra: Array, energy: Axis, mask: Bools) ->
     energy : Axis
         Energy loss, eV.
     mask : bool array, shape (n,)
-        Marked positions. Their noise is in the reference, and the same in all amplitudes: mark
-        a hundred or more, so that it is below a tenth of that of one spectrum.
+        Marked positions. Their noise is in the reference, and the same in all amplitudes, whose sigma holds it:
+        mark many.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def reference_of_region(name: str, spectra: Array, energy: Axis, mask: Bools) ->
             f"region of reference {name!r} has shape {mask.shape} and marks {int(mask.sum())} positions;"
             f" want one True or False for each of {len(spectra)} positions, at least one True"
         )
-    return Reference(name, numpy.maximum(spectra[mask].mean(axis=0, dtype=numpy.float64), 0.0))
+    return Reference(name, numpy.maximum(spectra[mask].mean(axis=0, dtype=numpy.float64), 0.0), mask)
 
 
 def reference_of_array(name: str, spectrum: Array, own: Axis, energy: Axis) -> Reference:

@@ -25,6 +25,9 @@ Bools = numpy.typing.NDArray[numpy.bool_]
 Shape = typing.Callable[[Doubles, Doubles], tuple[Doubles, Doubles]]
 """Expected counts (n, E) and their derivatives (n, P, E) at energies (n, E) for parameters (n, P)."""
 
+Propagation = typing.Callable[[Doubles, slice], Doubles]
+"""Covariance (m, P, P) of what was fitted to some spectra from its derivatives (m, P, E) by their counts."""
+
 ROUNDS = 40
 CLOSE = 1e-4  # of a squared standard error, left to the maximum
 FAINTEST = 1e-3  # of the mean counts; a smaller expectation counts as this much
@@ -99,12 +102,17 @@ def sandwich(derivatives: Doubles, mean: Doubles, information: Doubles, noise: N
         if lag < mean.shape[1]:
             half = share * (score[..., lag:] @ score[..., :-lag].swapaxes(1, 2))
             middle += half + half.swapaxes(1, 2)
+    inverse, regular = inverted(information)
+    return shifted(noise)[0] * (inverse @ middle @ inverse), regular
+
+
+def inverted(information: Doubles) -> tuple[Doubles, Bools]:
+    """Inverse of information, shape (n, P, P), and where it exists."""
     scale = numpy.sqrt(numpy.maximum(numpy.einsum("npp->np", information), 1e-300))
     scaled = information / scale[:, :, None] / scale[:, None, :]
     regular = numpy.linalg.eigvalsh(scaled)[:, 0] > 1e-9
     scaled[~regular] = numpy.eye(scale.shape[1])
-    inverse = numpy.linalg.inv(scaled) / scale[:, :, None] / scale[:, None, :]
-    return shifted(noise)[0] * (inverse @ middle @ inverse), regular
+    return numpy.linalg.inv(scaled) / scale[:, :, None] / scale[:, None, :], regular
 
 
 def fit(
@@ -116,6 +124,7 @@ def fit(
     *,
     inside: Bools | None = None,
     precision: Doubles | None = None,
+    propagation: Propagation | None = None,
 ) -> Fit:
     """Fit a shape to every spectrum.
 
@@ -136,11 +145,15 @@ def fit(
     precision : array, shape (P,), optional
         How firmly each parameter is held at its start, one over a variance; for those that a few
         counts cannot tell.
+    propagation : Propagation, optional
+        For denoised spectra: gives the covariance from the errors that these have, through the change of
+        the parameters with the counts. Without it that of counts with `noise` is taken.
 
     Notes
     -----
     Levenberg-Marquardt steps on the Poisson likelihood with the expected information; a step that
-    lowers the likelihood is taken back and damped more.
+    lowers the likelihood is taken back and damped more. Parameters change with the counts by one step
+    of Fisher scoring, the inverse information times the score.
     """
     number, size = start.shape
     gain, shift = shifted(noise)
@@ -149,7 +162,7 @@ def fit(
     converged = numpy.zeros(number, dtype=numpy.bool_)
     step = max(1, VALUES // (size * counts.shape[1]))
     for low in range(0, number, step):
-        part = slice(low, low + step)
+        part = slice(low, min(low + step, number))
         y = numpy.asarray(counts[part], dtype=numpy.float64) + shift
         at = numpy.broadcast_to(energy if energy.ndim == 1 else energy[part], y.shape)
         used = numpy.ones(y.shape) if inside is None else inside[part].astype(numpy.float64)
@@ -157,7 +170,11 @@ def fit(
         parameters[part], done = problem.climb()
         mean, slopes = problem.at(parameters[part], slice(None))[1:]
         information = (slopes / mean[:, None]) @ slopes.swapaxes(1, 2) + numpy.diag(held)
-        covariance[part], regular = sandwich(slopes, mean, information, noise)
+        if propagation is None:
+            covariance[part], regular = sandwich(slopes, mean, information, noise)
+        else:
+            inverse, regular = inverted(information)
+            covariance[part] = propagation(inverse @ (slopes / mean[:, None]), part)
         converged[part] = done & regular
     return Fit(parameters, covariance, converged)
 

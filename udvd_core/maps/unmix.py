@@ -8,8 +8,10 @@ import typing
 import numpy
 
 from udvd_core.axes import Axis
+from udvd_core.errors import InputError
+from udvd_core.maps.covariance import CountingCovariance, Covariance, DenoisedCovariance
 from udvd_core.maps.references import Reference, stacked
-from udvd_core.maps.scoring import FAINTEST, Array, Doubles, check_spectra, sandwich, shifted
+from udvd_core.maps.scoring import FAINTEST, Array, Bools, Doubles, check_spectra, inverted, sandwich, shifted
 from udvd_core.noise import NoiseModel
 
 ROUNDS = 40
@@ -35,7 +37,7 @@ def unmix(
     spectra: Array,
     energy: Axis,
     references: typing.Sequence[Reference],
-    noise: NoiseModel | None = None,
+    errors: NoiseModel | Covariance | None = None,
     *,
     negative: bool = False,
 ) -> Unmixed:
@@ -49,8 +51,8 @@ def unmix(
         Energy loss, eV.
     references : sequence of Reference
         Up to 6, on the same channels.
-    noise : NoiseModel, optional
-        Noise of the counts; Poisson without it.
+    errors : NoiseModel or Covariance, optional
+        Noise of the counts, or what is known of the errors of denoised ones; Poisson without it.
     negative : bool
         Let amplitudes fall below 0: for averages over many positions, which amplitudes cut at 0 make
         too high.
@@ -64,22 +66,73 @@ def unmix(
     -----
     Poisson quasi-likelihood by reweighted least squares; in every round the bounds are settled by
     pivoting (Murty 1974). Sigma is that of amplitudes without bounds, so 1 sigma covers 84 % where
-    the truth is 0.
+    the truth is 0. It holds the error of references that are means of marked positions of these very spectra.
     """
     check_spectra(spectra, energy)
     basis = stacked(references, energy.size)
-    noise = noise or NoiseModel()
+    noise = errors if isinstance(errors, NoiseModel) else NoiseModel()
+    regions = [(row, each.mask) for row, each in enumerate(references) if each.mask is not None]
+    for row, mask in regions:
+        if mask.size != len(spectra):
+            raise InputError(
+                f"reference {references[row].name!r} is the mean of some of {mask.size} positions and {len(spectra)}"
+                " are taken apart; want the same ones"
+            )
     amplitudes = numpy.empty((len(spectra), len(basis)))
     sigma = numpy.empty_like(amplitudes)
     step = max(1, CHUNK // (energy.size * len(basis)))
     for low in range(0, len(spectra), step):
-        part = slice(low, low + step)
-        amplitudes[part], sigma[part] = _unmixed(spectra[part].astype(numpy.float64), basis, noise, negative)
+        part = slice(low, min(low + step, len(spectra)))
+        chunk = _unmixed(spectra[part].astype(numpy.float64), basis, noise, negative)
+        amplitudes[part] = chunk.amplitudes
+        if errors is None or isinstance(errors, NoiseModel):
+            variance = _of_counts(chunk, basis, noise, [(row, mask, mask[part]) for row, mask in regions])
+        else:
+            variance = _of_denoised(chunk, basis, errors, part, regions)
+        sigma[part] = numpy.sqrt(numpy.maximum(variance, 0.0))
     return Unmixed(amplitudes.T, sigma.T)
 
 
-def _unmixed(counts: Doubles, basis: Doubles, noise: NoiseModel, negative: bool) -> tuple[Doubles, Doubles]:
-    """Amplitudes and sigma of one chunk, (n, K)."""
+@dataclasses.dataclass(frozen=True)
+class _Chunk:
+    """Amplitudes (m, K) of some spectra, what they expect (m, E), and their information (m, K, K)."""
+
+    amplitudes: Doubles
+    mean: Doubles
+    information: Doubles
+
+    def response(self, basis: Doubles) -> Doubles:
+        """Derivatives of the amplitudes by the counts, shape (m, K, E)."""
+        return inverted(self.information)[0] @ (basis / self.mean[:, None])
+
+
+def _of_counts(chunk: _Chunk, basis: Doubles, noise: NoiseModel, regions: list[tuple[int, Bools, Bools]]) -> Doubles:
+    """Variance of amplitudes (m, K) of counts; of every region its reference, its positions, and those of the chunk."""
+    many = numpy.broadcast_to(basis, (len(chunk.mean), *basis.shape))
+    own = numpy.einsum("nkk->nk", sandwich(many, chunk.mean, chunk.information, noise)[0])
+    variance, channels, zeros = own.copy(), numpy.arange(basis.shape[1]), numpy.zeros(len(own), numpy.int64)
+    response = chunk.response(basis) if regions else many
+    for row, mask, inside in regions:
+        amount, errors = chunk.amplitudes[:, row, None], CountingCovariance(noise, basis[row][None])
+        of_one = numpy.array([errors.variance(each, channels, zeros) for each in response.swapaxes(0, 1)]).T
+        variance += (amount**2 * of_one - 2 * amount * inside[:, None] * own) / mask.sum()
+    return variance
+
+
+def _of_denoised(
+    chunk: _Chunk, basis: Doubles, errors: Covariance, part: slice, regions: list[tuple[int, Bools]]
+) -> Doubles:
+    """Variance of amplitudes (m, K) of denoised spectra."""
+    channels, response = numpy.arange(basis.shape[1]), chunk.response(basis).swapaxes(0, 1)
+    if not regions or not isinstance(errors, DenoisedCovariance):
+        return numpy.array([errors.variance(each, channels, part) for each in response]).T
+    amounts = chunk.amplitudes[:, [row for row, _ in regions]]
+    masks = [mask for _, mask in regions]
+    return numpy.array([errors.compared(each, channels, part, amounts, masks) for each in response]).T
+
+
+def _unmixed(counts: Doubles, basis: Doubles, noise: NoiseModel, negative: bool) -> _Chunk:
+    """Take one chunk apart."""
     gain, shift = shifted(noise)
     floor = FAINTEST * abs(counts).mean(1, keepdims=True) + 1e-9
     total = numpy.maximum(counts.sum(1, keepdims=True), 0.0)
@@ -101,8 +154,7 @@ def _unmixed(counts: Doubles, basis: Doubles, noise: NoiseModel, negative: bool)
     information = ((1 / mean) @ products.T).reshape(-1, len(basis), len(basis))
     if negative:  # weights as before: where few counts lie, weights of negative amounts would run away
         amplitudes = numpy.linalg.solve(information, ((counts / mean) @ basis.T)[..., None])[..., 0]
-    covariance, _ = sandwich(numpy.broadcast_to(basis, (len(counts), *basis.shape)), mean, information, noise)
-    return amplitudes, numpy.sqrt(numpy.einsum("nkk->nk", covariance))
+    return _Chunk(amplitudes, mean, information)
 
 
 def _solved(information: Doubles, target: Doubles) -> Doubles:
