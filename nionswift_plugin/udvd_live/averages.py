@@ -29,8 +29,8 @@ LAYERS = (
 """How the rows of the result are drawn, the foremost first."""
 INDEPENDENT = "Sigma: the errors of positions are independent, so it falls with the root of their number."
 SHARED = (
-    "Sigma is an upper limit, the mean of the sigmas: denoising shares errors between positions, so that it may not"
-    " fall with their number."
+    "Sigma is an upper limit, the mean of the sigmas: positions share errors, of denoising or of a ratio of lines, so"
+    " that it may not fall with their number."
 )
 UNKNOWN = "Sigma is not known."
 

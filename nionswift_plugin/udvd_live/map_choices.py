@@ -24,26 +24,31 @@ class Choice:
     """What an operator picks: a line of text, and the maps it stands for."""
 
     title: str
-    maps: tuple[MapWindow, ...]
+    preset: Preset
 
 
 def choices(energy: Axis, presets: typing.Iterable[Preset]) -> list[Choice]:
-    """What can be mapped on an energy axis in eV: maps of presets, edges by energy, and windows drawn by hand.
-
-    A preset for phonons is left out: its windows follow the zero-loss peak, which no interval does.
-    """
+    """What can be mapped on an energy axis in eV: maps of presets, edges by energy, and windows drawn by hand."""
     found = []
     for preset in presets:
+        if preset.tail:
+            if _follows(preset, energy):
+                found.append(Choice(_in_mev(preset), preset))
+            continue
         maps = tuple(window for window in preset.maps if _fits(window, energy))
-        if maps and not preset.tail:
-            names = {window.name for window in maps}
-            overlaps = [
-                f"lines of {each.major} in {each.overlap} stay" for each in preset.lines if each.overlap in names
+        names = {window.name for window in maps}
+        if maps:
+            lines = tuple(each for each in preset.lines if {each.major, each.overlap} <= names)
+            told = [
+                f"{each.major} lines {'taken off' if each in lines else 'stay in'} {each.overlap}"
+                for each in preset.lines
+                if each.overlap in names
             ]
             title = f"{preset.name}: {', '.join(window.name for window in maps)}"
-            found.append(Choice(f"{title} ({'; '.join(overlaps)})" if overlaps else title, maps))
+            title = f"{title} ({'; '.join(told)})" if told else title
+            found.append(Choice(title, dataclasses.replace(preset, maps=maps, lines=lines)))
     low, high = sorted((float(energy.values()[0]), float(energy.values()[-1])))
-    return [*found, *_edges(energy, low, high), Choice("Windows drawn by hand", (_by_hand(low, high),))]
+    return [*found, *_edges(energy, low, high), _single("Windows drawn by hand", _by_hand(low, high))]
 
 
 def _edges(energy: Axis, low: float, high: float) -> list[Choice]:
@@ -56,8 +61,30 @@ def _edges(energy: Axis, low: float, high: float) -> list[Choice]:
         if fit[0] < fit[1] and signal[0] < signal[1]:
             window = MapWindow(str(shell), signal, (fit,))
             if _fits(window, energy):
-                found.append((onset, Choice(f"{shell}, {onset:g} eV", (window,))))
+                found.append((onset, _single(f"{shell}, {onset:g} eV", window)))
     return [choice for _, choice in sorted(found, key=lambda each: each[0])]
+
+
+def _single(title: str, window: MapWindow) -> Choice:
+    return Choice(title, Preset(window.name, (window,)))
+
+
+def _follows(preset: Preset, energy: Axis) -> bool:
+    """Whether an axis holds the zero-loss peak and all windows that follow it."""
+    low, high = energy.offset - energy.scale / 2, energy.offset + (energy.size - 0.5) * energy.scale
+    windows = [*(window.signal for window in preset.maps), *preset.tail]
+    inside = all(low <= window[0] and window[1] <= high for window in windows)
+    narrow = all(window[1] - window[0] > 2 * energy.scale for window in windows)
+    return energy.scale > 0 and low < 0 < high and inside and narrow
+
+
+def _in_mev(preset: Preset) -> str:
+    """``h-BN phonons (meV): TA 50 to 90, zero loss``, with dashes for "to"."""
+    parts = []
+    for window in preset.maps:
+        low, high = (1e3 * end for end in window.signal)
+        parts.append(f"{window.name} {low:g}\N{EN DASH}{high:g}" if low > 0 else window.name)
+    return f"{preset.name} (meV): {', '.join(parts)}"
 
 
 def _by_hand(low: float, high: float) -> MapWindow:

@@ -9,18 +9,19 @@ import pathlib
 import typing
 
 from nion.swift import Application
-from nion.swift.model import DataItem, Graphics, Notification
+from nion.swift.model import DataItem, Notification
 from nion.ui import Dialog
 
 from udvd_core.axes import Axis
 from udvd_core.errors import InputError, UdvdError
-from udvd_core.maps.presets import read_presets
-from udvd_core.settings import MapWindow
+from udvd_core.maps.presets import Preset, read_presets
 
-from . import averages, background_models, map_view, maps_computation
+from . import averages, background_models, map_presets, map_view, maps_computation
 from .map_choices import Choice, choices
+from .map_selection import Window as Window  # for other menus, too
+from .map_selection import only, selected_items, selected_maps, selected_scan
 from .map_view import is_map
-from .maps_computation import MAP_ID
+from .map_windows import draw
 from .scan_errors import is_ours, scan_of
 from .scan_item import OURS
 
@@ -29,18 +30,14 @@ _ = gettext.gettext
 log = logging.getLogger(__name__)
 
 NOTE = "udvd.maps"
-FIT_COLOUR, SIGNAL_COLOUR = "#F00", "#0F0"  # as the background and the signal of Nion's own EELS tools
 MOST_MAPS = len(map_view.COLOURS)
 PARTS = (background_models, maps_computation, map_view, averages)
-
-Window = typing.Any
-"""A window of Swift, `nion.swift.DocumentController`."""
 
 
 def choose_map(window: Window) -> None:
     """Ask which maps to make of the selected spectrum image or picked spectrum, then make them."""
     scan, _pick = selected_scan(window)
-    presets, trouble = read_presets(pathlib.Path(window.ui.get_configuration_location()))
+    presets, trouble = read_presets(folder_of(window))
     if trouble:
         notify(_("Map presets"), trouble)
     offered = choices(scan_of(scan)[1], presets.values())
@@ -54,6 +51,38 @@ def choose_map(window: Window) -> None:
     )
 
 
+def save_windows(window: Window) -> None:
+    """Ask for a name, then save the windows on the selected picked spectrum, as they were dragged, as a preset."""
+    energy, drawn = map_presets.selected_windows(window)
+    map_presets.preset_of("-", drawn, energy)  # what is wrong with them comes before the question
+
+    def named(name: str) -> None:
+        def save(window: Window) -> None:
+            preset = map_presets.preset_of(name, drawn, energy)
+            notify(_("Map presets"), map_presets.save(folder_of(window), preset), sign="")
+
+        guarded(save, window)
+
+    window.workspace_controller.pose_get_string_message_box(
+        _("Save the windows as map preset, over an earlier one of this name:"),
+        drawn[0].preset,
+        named,
+        accepted_text=_("Save"),
+        message_box_id="udvd.save_preset",
+    )
+
+
+def delete_saved(window: Window) -> None:
+    """Ask which of the saved presets to delete."""
+    folder = folder_of(window)
+
+    def chosen(name: str | None) -> None:
+        if name is not None:
+            guarded(lambda window: notify(_("Map presets"), map_presets.delete(folder, name), sign=""), window)
+
+    Dialog.pose_select_item_pop_up(map_presets.saved_names(folder), chosen, window=window, title=_("Delete map preset"))
+
+
 def map_selected(window: Window, choice: Choice) -> list[DataItem.DataItem]:
     """Make maps of the selected spectrum image, with their windows on a picked spectrum; returns the map items."""
     scan, pick = selected_scan(window)
@@ -65,14 +94,14 @@ def map_selected(window: Window, choice: Choice) -> list[DataItem.DataItem]:
             raise InputError(
                 _("Swift picks no spectrum from this item. Select a spectrum image with rows and columns.")
             )
+        if choice.preset.tail:
+            _show_low_loss(model.get_display_item_for_data_item(pick), choice.preset, energy)
         window.show_display_item(model.get_display_item_for_data_item(pick))
     display = model.get_display_item_for_data_item(pick)
-    made = []
-    for each in choice.maps:
-        signal, fits = _intervals(each, energy)
-        for graphic in (*fits, signal):
-            display.add_graphic(graphic)
-        made.append(maps_computation.create_map(model, scan, signal, fits, each.model)[0])
+    drawn = draw(choice.preset, energy)
+    for graphic in dict.fromkeys(graphic for each in drawn for graphic in (*each.backgrounds, each.signal)):
+        display.add_graphic(graphic)
+    made = [maps_computation.create_map(model, scan, each)[0] for each in drawn]
     _show(window, made)
     return made
 
@@ -80,22 +109,15 @@ def map_selected(window: Window, choice: Choice) -> list[DataItem.DataItem]:
 def map_raw(window: Window) -> list[DataItem.DataItem]:
     """Map the raw scan in the windows of the selected picked spectrum, or of the selected map of denoised data."""
     model = window.document_model
-    display = _only(window)
-    shown = set(display.graphics) if display is not None else set()
     made = []
-    for computation in list(model.computations):
-        if computation.processing_id != MAP_ID:
-            continue
-        scan, signal, backgrounds = (computation.get_input(name) for name in ("scan", "signal", "backgrounds"))
-        is_selected = display is not None and computation.get_output("map") in display.data_items
-        if scan is not None and is_ours(scan.metadata) and (signal in shown or is_selected):
+    for computation, drawn in selected_maps(window):
+        scan = computation.get_input("scan")
+        if scan is not None and is_ours(scan.metadata):
             source = scan.metadata[OURS].get("source_uuid")
             raw = next((each for each in model.data_items if str(each.uuid) == source), None)
             if raw is None:
                 raise InputError(_("The raw scan is no longer in this project. Select a map whose raw scan is."))
-            made.append(
-                maps_computation.create_map(model, raw, signal, backgrounds, computation.get_input_value("model"))[0]
-            )
+            made.append(maps_computation.create_map(model, raw, drawn)[0])
     if not made:
         raise InputError(_("Select a map of a denoised spectrum image, or the picked spectrum that has its windows."))
     _show(window, made)
@@ -104,7 +126,7 @@ def map_raw(window: Window) -> list[DataItem.DataItem]:
 
 def view_maps(window: Window) -> DataItem.DataItem:
     """Show the selected maps in one picture."""
-    maps = [each for each in _selected_items(window) if is_map(each)]
+    maps = [each for each in selected_items(window) if is_map(each)]
     if not 1 <= len(maps) <= MOST_MAPS or len({each.data_shape for each in maps}) > 1 or maps[0].data_shape is None:
         raise InputError(_("Select one to three maps of one scan, for example in the data panel."))
     view = map_view.create_view(window.document_model, maps)
@@ -114,7 +136,7 @@ def view_maps(window: Window) -> DataItem.DataItem:
 
 def average_map(window: Window) -> DataItem.DataItem:
     """Average the selected map over the regions that are marked on it, or over its columns."""
-    display = _only(window)
+    display = only(window)
     item = display.data_item if display is not None else None
     if item is None or not is_map(item) or len(item.data_shape or ()) != 2:
         raise InputError(_("Select one map. Mark regions on it with rectangles or ellipses, or none for its columns."))
@@ -124,26 +146,9 @@ def average_map(window: Window) -> DataItem.DataItem:
     return result
 
 
-def selected_scan(window: Window) -> tuple[DataItem.DataItem, DataItem.DataItem | None]:
-    """The selected spectrum image, or the one behind the selected picked spectrum, with that spectrum.
-
-    Raises
-    ------
-    InputError
-        When something else is selected.
-    """
-    display = _only(window)
-    item = display.data_item if display is not None else None
-    if item is not None and item.data_shape is not None and len(item.data_shape) == 1:
-        for source in window.document_model.get_source_data_items(item):
-            if len(source.data_shape or ()) > 1:
-                return source, item
-    if item is None or item.data_shape is None or len(item.data_shape) < 3 or item.datum_dimension_count != 1:
-        raise InputError(
-            _("Select one spectrum image, denoised or raw, with spectra and not frames, or a spectrum picked from it.")
-        )
-    scan_of(item)
-    return item, None
+def folder_of(window: Window) -> pathlib.Path:
+    """Where presets are saved."""
+    return pathlib.Path(window.ui.get_configuration_location())
 
 
 def guarded(action: typing.Callable[[Window], typing.Any], window: Window) -> None:
@@ -157,9 +162,9 @@ def guarded(action: typing.Callable[[Window], typing.Any], window: Window) -> No
         notify(_("UDVD maps"), f"{type(error).__name__}: {error}")
 
 
-def notify(title: str, text: str) -> None:
-    """Tell the operator, in Swift's list of notifications."""
-    Notification.notify(Notification.Notification(NOTE, "\N{WARNING SIGN} UDVD", title, text))
+def notify(title: str, text: str, sign: str = "\N{WARNING SIGN} ") -> None:
+    """Tell the operator, in Swift's list of notifications; a sign marks what went wrong."""
+    Notification.notify(Notification.Notification(NOTE, f"{sign}UDVD", title, text))
 
 
 ENTRIES: tuple[tuple[str, typing.Callable[[Window], typing.Any]], ...] = (
@@ -167,6 +172,8 @@ ENTRIES: tuple[tuple[str, typing.Callable[[Window], typing.Any]], ...] = (
     (_("Map Raw Signal in Same Windows"), map_raw),
     (_("View Maps with Significance"), view_maps),
     (_("Average Map Regions"), average_map),
+    (_("Save Map Windows as Preset..."), save_windows),
+    (_("Delete Map Preset..."), delete_saved),
 )
 
 
@@ -199,33 +206,16 @@ def unregister() -> None:
         part.unregister()
 
 
-def _intervals(window: MapWindow, energy: Axis) -> tuple[Graphics.IntervalGraphic, list[Graphics.IntervalGraphic]]:
-    """Signal and fit intervals of a map."""
-    signal = _interval(window.signal, energy, window.name, "signal", SIGNAL_COLOUR)
-    return signal, [_interval(each, energy, _("Fit"), "fit", FIT_COLOUR) for each in window.background]
-
-
-def _interval(
-    ends: tuple[float, float], energy: Axis, label: str, graphic_id: str, colour: str
-) -> Graphics.IntervalGraphic:
-    graphic = Graphics.IntervalGraphic()
-    fractions = sorted((end - energy.offset) / energy.scale / energy.size for end in ends)
-    graphic.interval = (fractions[0], fractions[1])
-    graphic.label, graphic.graphic_id, graphic.stroke_color = label, graphic_id, colour
-    return graphic
+def _show_low_loss(display: typing.Any, preset: Preset, energy: Axis) -> None:
+    """Show a spectrum where windows are, in steps of ten: little is seen beside the zero-loss peak else."""
+    ends = [end for window in (*(each.signal for each in preset.maps), *preset.tail) for end in window]
+    low, high = (round((end - energy.offset) / energy.scale) for end in (min(ends), max(ends)))
+    display.set_display_property("y_style", "log")
+    display.set_display_property("left_channel", max(low - (high - low) // 4, 0))
+    display.set_display_property("right_channel", min(high + (high - low) // 10, energy.size))
 
 
 def _show(window: Window, items: typing.Iterable[DataItem.DataItem]) -> None:
     """Show items where there is room; nothing that is shown moves away."""
     for item in items:
         window.show_display_item(window.document_model.get_display_item_for_data_item(item), request_focus=False)
-
-
-def _only(window: Window) -> typing.Any:
-    """The selected display item, None unless it is one."""
-    displays = window.selected_display_items
-    return displays[0] if len(displays) == 1 else None
-
-
-def _selected_items(window: Window) -> list[DataItem.DataItem]:
-    return [each.data_item for each in window.selected_display_items if each.data_item is not None]

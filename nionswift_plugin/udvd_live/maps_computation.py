@@ -1,4 +1,4 @@
-"""A core-loss map as a computation of Swift: drag its windows and it is made again.
+"""A map as a computation of Swift: drag its windows and it is made again.
 
 Swift runs `MapComputation.execute` on a thread whenever the scan or an interval has changed, and `commit` on the main
 thread. The windows are interval graphics on a picked spectrum, as those of Nion's own EELS tools.
@@ -14,20 +14,20 @@ import numpy
 import numpy.typing
 from nion.data import Calibration, DataAndMetadata
 from nion.swift import Facade
-from nion.swift.model import DataItem, Graphics, Symbolic
+from nion.swift.model import DataItem, Symbolic
 
-from udvd_core.axes import Axis
 from udvd_core.errors import InputError
-from udvd_core.maps.core_loss import EdgeMap, core_loss
-from udvd_core.settings import MapWindow
+from udvd_core.maps.core_loss import EdgeMap
+from udvd_core.maps.preset_maps import preset_maps
+from udvd_core.maps.presets import Preset
 
+from .map_windows import Drawn, add_inputs, drawn_of
 from .scan_errors import blocks, errors_of, scan_of
 from .scan_item import OURS
 
 _ = gettext.gettext
 
 MAP_ID = "udvd.map"
-UNNAMED = "Signal"
 MAP, SIGMA = "map", "sigma"
 """The two results, and the kinds of item in their metadata."""
 
@@ -35,7 +35,7 @@ Doubles = numpy.typing.NDArray[numpy.float64]
 
 
 class MapComputation:
-    """Inputs: `scan`; `signal` and `backgrounds`, intervals on a spectrum of it; `model`. Results: `map`, `sigma`."""
+    """Inputs: `scan`, and those of `map_windows.add_inputs`, intervals on a spectrum of it. Results: `map`, `sigma`."""
 
     label = _("UDVD Map")
     inputs: typing.ClassVar = {
@@ -43,6 +43,12 @@ class MapComputation:
         "signal": {"label": _("Signal")},
         "backgrounds": {"label": _("Background Fit")},
         "model": {"label": _("Background Model")},
+        "preset": {"label": _("Preset")},
+        "major": {"label": _("Signal of Main Lines")},
+        "major_backgrounds": {"label": _("Background Fit of Main Lines")},
+        "major_model": {"label": _("Background Model of Main Lines")},
+        "ratio": {"label": _("Main by Overlapping Lines")},
+        "ratio_sigma": {"label": _("Error of Their Ratio")},
     }
     outputs: typing.ClassVar = {MAP: {"label": _("Map")}, SIGMA: {"label": _("Sigma")}}
 
@@ -50,45 +56,39 @@ class MapComputation:
         self._computation = computation
         self._results: dict[str, DataAndMetadata.DataAndMetadata] = {}
 
-    def execute(self, model: str, **kwargs: typing.Any) -> None:
+    def execute(self, **kwargs: typing.Any) -> None:
         """Make the map; what is wrong with its windows becomes the computation's error."""
         given = self._computation._computation
-        scan, signal, backgrounds = (given.get_input(name) for name in ("scan", "signal", "backgrounds"))
-        window = window_of(signal, [each for each in backgrounds if each is not None], model, scan_of(scan)[1])
+        scan, drawn = given.get_input("scan"), drawn_of(given)
+        if drawn is None:
+            raise InputError("the window of the signal has gone; map the scan anew")
         with scan.data_ref():
-            values, sigma, facts = make_map(scan, window)
+            values, sigma, facts = make_map(scan, drawn.to_preset(scan_of(scan)[1]))
         for kind, data in ((SIGMA, sigma), (MAP, values)):  # what depends on the map finds its sigma made
-            ours = {**facts, "kind": kind, "title": title_of(scan, window.name, kind), "computation": str(given.uuid)}
+            ours = {**facts, "kind": kind, "title": title_of(scan, drawn.name, kind), "computation": str(given.uuid)}
             self._results[kind] = _xdata(scan, data, ours)
 
     def commit(self) -> None:
         """Hand over what was made; a title that the operator has not changed follows the signal's label."""
+        given = self._computation._computation
+        if self._results and (drawn := drawn_of(given)) is not None:
+            drawn.relabel(scan_of(given.get_input("scan"))[1])
         for kind, xdata in self._results.items():
-            item = self._computation._computation.get_output(kind)
+            item = given.get_output(kind)
             if item is not None and item.title == item.metadata.get(OURS, {}).get("title"):
                 item.title = xdata.metadata[OURS]["title"]
             self._computation.set_referenced_xdata(kind, xdata)
 
 
-def window_of(
-    signal: Graphics.IntervalGraphic,
-    backgrounds: typing.Sequence[Graphics.IntervalGraphic],
-    model: str,
-    energy: Axis,
-) -> MapWindow:
-    """The map that intervals on a spectrum with these energies mark.
-
-    Raises
-    ------
-    SettingsError
-        When an interval has no width, or the background model is not known.
-    """
-    fitted = tuple(_energies(each.interval, energy) for each in backgrounds)
-    return MapWindow((signal.label or "").strip() or UNNAMED, _energies(signal.interval, energy), fitted, model)
-
-
-def make_map(scan: DataItem.DataItem, window: MapWindow) -> tuple[Doubles, Doubles, dict[str, typing.Any]]:
+def make_map(scan: DataItem.DataItem, preset: Preset) -> tuple[Doubles, Doubles, dict[str, typing.Any]]:
     """Map a spectrum image whose data are held.
+
+    Parameters
+    ----------
+    scan : DataItem
+        Raw or denoised.
+    preset : Preset
+        Its first map is made; the others are what that needs.
 
     Returns
     -------
@@ -103,16 +103,21 @@ def make_map(scan: DataItem.DataItem, window: MapWindow) -> tuple[Doubles, Doubl
         When windows cannot be used, or nothing at all was counted in one.
     """
     layout, energy = scan_of(scan)
-    EdgeMap(window, energy)  # what is wrong with it comes before any work
+    window = preset.maps[0]
+    for each in () if preset.tail else preset.maps:
+        EdgeMap(each, energy)  # what is wrong with it comes before any work
     errors = errors_of(scan, layout, energy)
     values, sigma = numpy.zeros((2, layout.count))
     total = numpy.zeros(energy.size)
-    for start, spectra in blocks(scan, layout):
+    parts = blocks(scan, layout)
+    if preset.tail:  # the peak and its tail are those of all spectra
+        parts = iter([(0, numpy.concatenate([spectra for _, spectra in parts]))])
+    for start, spectra in parts:
         part = slice(start, start + len(spectra))
-        known = None if errors.covariance is None else errors.covariance(start, spectra)
-        values[part], sigma[part] = (each[0] for each in core_loss(spectra, energy, (window,), known))
+        known = None if errors.covariance is None else errors.covariance(start)
+        values[part], sigma[part] = (each[0] for each in preset_maps(spectra, energy, preset, known))
         total += spectra.sum(axis=0, dtype=numpy.float64)
-    for low, high in (window.signal, *window.background):
+    for low, high in () if preset.tail else (window.signal, *window.background):
         if not total[energy.window(low, high)].any():
             raise InputError(
                 f"no position has any counts from {low:g} to {high:g} eV, a window of {window.name!r}:"
@@ -121,9 +126,10 @@ def make_map(scan: DataItem.DataItem, window: MapWindow) -> tuple[Doubles, Doubl
     channels = energy.window(*window.signal)
     facts = {
         "map": dataclasses.asdict(window),
+        "preset": preset.to_dict(),
         "channels": channels.stop - channels.start,
         "sigma": errors.origin,
-        "independent": errors.independent,
+        "independent": errors.independent and not preset.lines,  # the error of a ratio is the same everywhere
         "source_uuid": str(scan.uuid),
         "source_title": scan.title,
         "base_title": base_title(scan),
@@ -132,20 +138,14 @@ def make_map(scan: DataItem.DataItem, window: MapWindow) -> tuple[Doubles, Doubl
 
 
 def create_map(
-    document_model: typing.Any,
-    scan: DataItem.DataItem,
-    signal: Graphics.IntervalGraphic,
-    backgrounds: typing.Sequence[Graphics.IntervalGraphic],
-    model: str = MapWindow.model,
+    document_model: typing.Any, scan: DataItem.DataItem, drawn: Drawn
 ) -> tuple[DataItem.DataItem, DataItem.DataItem]:
     """Make the items of a map and its sigma, with the computation that fills them; on the main thread."""
-    name = (signal.label or "").strip() or UNNAMED
-    items = [create_item(document_model, scan, {"kind": kind}, title_of(scan, name, kind)) for kind in (MAP, SIGMA)]
+    titles = [(kind, title_of(scan, drawn.name, kind)) for kind in (MAP, SIGMA)]
+    items = [create_item(document_model, scan, {"kind": kind}, title) for kind, title in titles]
     computation = document_model.create_computation()
     computation.create_input_item("scan", Symbolic.make_item(scan))
-    computation.create_input_item("signal", Symbolic.make_item(signal))
-    computation.create_input_item("backgrounds", Symbolic.make_item_list(backgrounds))
-    computation.create_variable("model", value_type=Symbolic.ComputationVariableType.STRING, value=model)
+    add_inputs(computation, drawn)
     computation.processing_id = MAP_ID
     for kind, item in zip((MAP, SIGMA), items, strict=True):
         computation.create_output_item(kind, Symbolic.make_item(item))
@@ -187,12 +187,6 @@ def extended(title: str, label: str) -> str:
     """A title with one more word, the first in the brackets at its end: data panels are narrow."""
     head, bracket, rest = title.rpartition(" (")
     return f"{head} ({label}, {rest}" if bracket and rest.endswith(")") else f"{title} ({label})"
-
-
-def _energies(interval: tuple[float, float], energy: Axis) -> tuple[float, float]:
-    """Ends of an interval, given in fractions of the axis, in eV; it may be dragged across itself."""
-    ends = [energy.offset + energy.scale * round(energy.size * end, 6) for end in interval]
-    return min(ends), max(ends)
 
 
 def _xdata(scan: DataItem.DataItem, data: Doubles, ours: dict[str, typing.Any]) -> DataAndMetadata.DataAndMetadata:

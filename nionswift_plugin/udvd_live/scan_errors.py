@@ -16,7 +16,7 @@ from udvd_core.buffer import FrameBuffer
 from udvd_core.camera import measure_camera
 from udvd_core.errors import InputError
 from udvd_core.framing import rectangles
-from udvd_core.maps.covariance import CountingCovariance, Covariance, DenoisedCovariance
+from udvd_core.maps.covariance import Covariance, DenoisedCovariance
 from udvd_core.noise import NoiseModel
 
 from . import uncertainties
@@ -41,14 +41,14 @@ class Errors:
     Attributes
     ----------
     covariance : callable or None
-        Gives the covariance of spectra ``(n, E)`` from flat position `start` on; None where nothing is known.
+        Gives what is known of spectra from flat position `start` on; None where nothing is.
     independent : bool
         Whether positions share no errors.
     origin : str
         Where this is known from, or why it is not, for the operator.
     """
 
-    covariance: typing.Callable[[int, Array], Covariance] | None
+    covariance: typing.Callable[[int], NoiseModel | Covariance] | None
     independent: bool
     origin: str
 
@@ -99,16 +99,14 @@ def errors_of(item: DataItem.DataItem, layout: ScanLayout, energy: Axis) -> Erro
         if known is None:
             return Errors(None, False, "not known: no errors are kept for this denoised item, or it is not final yet")
         numbers = numpy.arange(layout.count)
-        return Errors(
-            lambda start, spectra: DenoisedCovariance(known, numbers[start:]), False, "what denoising left of errors"
-        )
+        return Errors(lambda start: DenoisedCovariance(known, numbers[start:]), False, "what denoising left of errors")
     if _comes_from_ours(item):
         return Errors(None, False, "not known: this was made from a denoised item, map that one instead")
     noise = noise_of(item, layout)
     if noise is None:
         return Errors(None, True, "not known: too little was recorded yet to measure noise")
     origin = f"noise measured on the scan, gain {noise.gain:.3g}, read noise {noise.read_variance**0.5:.3g} counts"
-    return Errors(lambda start, spectra: CountingCovariance(noise, spectra), True, origin)
+    return Errors(lambda start: noise, True, origin)
 
 
 def is_ours(metadata: typing.Mapping[str, typing.Any]) -> bool:

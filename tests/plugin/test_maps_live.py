@@ -12,6 +12,7 @@ from nionswift_plugin.udvd_live import background_models, map_menu, uncertaintie
 from nionswift_plugin.udvd_live.map_choices import Choice
 from nionswift_plugin.udvd_live.map_view import haadf_of
 from nionswift_plugin.udvd_simulator import acquire, headless
+from udvd_core.maps.presets import Preset
 from udvd_core.settings import MapWindow
 
 CORE = MapWindow("Core", (135.0, 145.0), ((105.0, 130.0),))
@@ -36,7 +37,7 @@ def test_the_map_of_a_denoised_scan_knows_its_sigma_and_outlives_the_project(swi
     assert uncertainties.load(denoised, 30, raw.data_shape[-1]).risk.size > 0
 
     select(swift, denoised)
-    (item,) = map_menu.map_selected(swift.document_controller, Choice("", (CORE,)))
+    (item,) = map_menu.map_selected(swift.document_controller, Choice("", Preset("core", (CORE,))))
     computation = made_by(swift, "udvd.map")
     sigma = computation.get_output("sigma")
     swift.pump_until(lambda: sigma.data_shape, 20)
@@ -78,7 +79,7 @@ def test_a_map_of_a_running_scan_grows_with_it(swift, companion, shutter):
     acquisition = acquire.acquire_spectrum_image(swift, (6, 5), 20)
     shutter.pump_to(swift, companion, 15, lambda job: job.items and job.status and job.status.denoised == 15)
     select(swift, acquisition.item)
-    (item,) = map_menu.map_selected(swift.document_controller, Choice("", (CORE,)))
+    (item,) = map_menu.map_selected(swift.document_controller, Choice("", Preset("core", (CORE,))))
     swift.pump_until(lambda: item.data_shape, 20)
     swift.pump_until(lambda: item.data[:3].all(), 20)
     assert not item.data[3:].any()
