@@ -30,14 +30,29 @@ class FrameBuffer:
         ``(q, E)``.
     memory_bytes : int
         A scan larger than this lives in a temporary file that ends with the buffer.
+    disk_bytes : int
+        No such file may be larger than this.
+
+    Raises
+    ------
+    InputError
+        When it would be.
     """
 
-    def __init__(self, count: int, frame_shape: tuple[int, int], memory_bytes: int = 4 << 30) -> None:
+    def __init__(
+        self, count: int, frame_shape: tuple[int, int], memory_bytes: int = 4 << 30, disk_bytes: int = 64 << 30
+    ) -> None:
         self.frame_shape = frame_shape
         self.received = numpy.zeros(count, bool)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         shape = (count, *frame_shape)
-        if 4 * math.prod(shape) > memory_bytes:
+        size = 4 * math.prod(shape)
+        if size > max(memory_bytes, disk_bytes):
+            raise InputError(
+                f"the frames of this scan take {size / 1e9:.1f} GB and the disk limit is {disk_bytes / 1e9:.1f} GB;"
+                " raise the limit in the preferences, or reprocess spectra summed over q"
+            )
+        if size > memory_bytes:
             self._folder = tempfile.TemporaryDirectory(prefix="udvd-frames-", ignore_cleanup_errors=True)
             path = pathlib.Path(self._folder.name) / "frames"
             self._frames: Array = numpy.memmap(path, numpy.float32, "w+", shape=shape)

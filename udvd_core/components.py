@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 
 import numpy
@@ -23,7 +24,9 @@ class PcaModel:
     """A `Model`: weighted principal components at the rank that stands out of the measured noise."""
 
     name, device, note = "pca", "CPU", ""
+    heldout, hidden = math.nan, ""
     uncertainty = noise = None
+    heldout, hidden = math.nan, ""
     batch = 4096
     learns, instant = True, False
 

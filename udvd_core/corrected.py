@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 import typing
 
@@ -79,13 +80,27 @@ class GuidedModel(GuideModel):
         return device_name(self._device)
 
     @property
+    def hidden(self) -> str:  # type: ignore[override]
+        """Hidden rows x channels, and why."""
+        if self._hidden is not None:
+            return f"{self._hidden[0]}x{self._hidden[1]} is hidden, as the settings say"
+        if self.camera is None:
+            return ""
+        return self.camera.hidden.reason
+
+    @property
+    def heldout(self) -> float:  # type: ignore[override]
+        """As the last judgement found it."""
+        return self._correctors[-1].heldout if self._correctors else math.nan
+
+    @property
     def settled(self) -> bool:
         """Whether guide and correction have seen all frames and nothing is left to find."""
         return super().settled and all(not self._due(one) for one in self._correctors)
 
     @property
     def learned(self) -> str:
-        """Components found, how much of the network's correction held-out counts let pass, and the hidden set."""
+        """Components found, and how much of the network's correction held-out counts let pass."""
         told = super().learned
         if not self._correctors or not told:
             return told
@@ -93,8 +108,7 @@ class GuidedModel(GuideModel):
             return f"{told}, correction not judged"
         share = float(self._correctors[0].gate.share.mean())
         passes = f"{share:.0%} of the correction passes" if share else "no correction passes"
-        rows, channels = self._hidden or (self.camera.hidden.radius if self.camera else (0, 0))
-        return f"{told}, {passes}, {rows}x{channels} hidden"
+        return f"{told}, {passes}"
 
     def learn(self) -> None:
         """A step of the guide, or of the judgement of its correction where the guide is not much behind."""

@@ -40,6 +40,7 @@ class GuideModel:
 
     name, device = "guide", "CPU"
     learns, instant = True, True
+    heldout, hidden = math.nan, ""
 
     def __init__(self, spec: ScanSpec, buffer: FrameBuffer) -> None:
         self._buffer = buffer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 
 import numpy
@@ -91,6 +92,16 @@ class Model(typing.Protocol):
         """Noise of recorded spectra, summed over q; None where it was not measured."""
         ...
 
+    @property
+    def hidden(self) -> str:
+        """Which pixels are hidden from the network and why, for the user; empty while that is not known."""
+        ...
+
+    @property
+    def heldout(self) -> float:
+        """Log-likelihood per thousand held-out pixels above that of the mean frame; NaN where not judged."""
+        ...
+
     def save(self, path: str) -> None:
         """Write a checkpoint from which `open_model` of the same scan goes on."""
         ...
@@ -106,6 +117,7 @@ class RawModel:
     name, device, steps, settled = "raw", "none", 0, True
     learned = note = ""
     uncertainty = noise = None
+    heldout, hidden = math.nan, ""
     learns, ready, instant = False, True, False
     batch = 4096
 

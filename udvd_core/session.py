@@ -65,6 +65,8 @@ class Session:
     ------
     EngineError
         When the device is not there.
+    InputError
+        When the frames are larger than the disk limit.
     WeightsError
         When the weights cannot be used.
     """
@@ -74,13 +76,17 @@ class Session:
     ) -> None:
         self.spec = spec
         self._clock = clock
-        self._buffer = FrameBuffer(spec.count, learned_shape(spec), spec.training.memory_bytes)
+        self._buffer = FrameBuffer(
+            spec.count, learned_shape(spec), spec.training.memory_bytes, spec.training.disk_bytes
+        )
         self.model = open_model(spec, self._buffer, resume)
         self._intake = Intake(spec, self._buffer, self.model.learns)
         self._shown = numpy.full(spec.count, NEVER, numpy.int64)
         self._final = numpy.zeros(spec.count, bool)
         self._aim = self._deadline = math.inf
         self._closing = self._live = False
+        self.paused = False
+        """Whether not to learn; what comes is denoised with what was learned before."""
         self._rate = math.nan
         self._longest_step = 0.0
         self._refreshed = 0.0
@@ -101,7 +107,7 @@ class Session:
     @property
     def resting(self) -> bool:
         """Whether there is nothing useful to do until more frames come."""
-        learned = self.model.settled or not self.received
+        learned = self.model.settled or self.paused or not self.received
         return not self.finishing and learned and not self._waiting(OUTDATED).size
 
     @property
@@ -145,8 +151,12 @@ class Session:
         self._shown[around] = numpy.minimum(self._shown[around], OUTDATED)
         return new
 
-    def finish(self) -> None:
-        """No more frames will come; `done` will be true within the budget from now on."""
+    def finish(self, now: bool = False) -> None:
+        """No more frames will come; `done` will be true within the budget from now on.
+
+        `now` makes the last pass at once, with what was learned so far.
+        """
+        self._closing |= now
         if not self.finishing:
             self._aim = self._clock() + AIM * self.spec.training.budget_s
             self._deadline = self._clock() + 0.97 * self.spec.training.budget_s
@@ -218,7 +228,7 @@ class Session:
 
     def _must_close(self) -> bool:
         """Whether the last pass has to begin now, because one more step of learning could make it late."""
-        if self.model.settled or self._clock() >= self._aim:
+        if self.model.settled or self.paused or self._clock() >= self._aim:
             return True
         left = self.received - self.final
         end = self._clock() + self._longest_step + RESERVE * left / self._rate  # NaN where the speed is not known
@@ -251,7 +261,7 @@ class Session:
 
     def _has_time(self, account: str, share: float) -> bool:
         """Whether this kind of work has not had its share of the time, or learning needs none."""
-        return self.model.settled or self._spent[account] <= share * self._spent["all"]
+        return self.model.settled or self.paused or self._spent[account] <= share * self._spent["all"]
 
     def _denoise_timed(self, numbers: Index, account: str, quick: bool = False) -> list[Denoised]:
         """Denoise some frames, to be sent again, and book the time."""

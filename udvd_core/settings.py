@@ -87,6 +87,8 @@ class Training:
         Seconds between refreshes of what was denoised already.
     memory_bytes : int
         Frames beyond this are kept on disk.
+    disk_bytes : int
+        Scans beyond this are not denoised live.
     weights : str or None
         File with weights to start from.
     flat : str or None
@@ -104,6 +106,7 @@ class Training:
     budget_s: float = 10.0
     preview_s: float = 1.0
     memory_bytes: int = 4 << 30
+    disk_bytes: int = 64 << 30
     weights: str | None = None
     flat: str | None = None
     seed: int = 0
@@ -121,6 +124,10 @@ class Training:
             raise SettingsError(f"learning rate is {self.learning_rate}; want more than 0")
         if not 0 <= self.budget_s < math.inf:
             raise SettingsError(f"time budget is {self.budget_s} s; want 0 or more")
+        if self.memory_bytes < 0 or self.disk_bytes < 0:
+            raise SettingsError(
+                f"memory limit is {self.memory_bytes} and disk limit {self.disk_bytes} bytes; want 0 or more"
+            )
         if not 0 <= self.seed < 1 << 63:
             raise SettingsError(f"seed is {self.seed}; want a whole number from 0 to 2^63 - 1")
 

@@ -90,6 +90,14 @@ class UdvdModel:
         held_out = f", held-out error {trainer.held_out:.3f}" if math.isfinite(trainer.held_out) else ""
         return f"{trainer.steps} steps, error {trainer.loss:.3f}{held_out}" if trainer.steps else ""
 
+    heldout = math.nan  # its own held-out score has other units; `learned` tells it
+
+    @property
+    def hidden(self) -> str:
+        """Hidden rows x channels."""
+        rows, channels = self._network.hidden
+        return f"{rows}x{channels} is hidden"
+
     @property
     def settled(self) -> bool:
         """Whether the held-out score stopped improving or training was given up."""

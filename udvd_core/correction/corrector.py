@@ -21,6 +21,7 @@ from udvd_core.guide import Guide
 from udvd_core.lowrank.scaled import Read
 from udvd_core.noise import NoiseModel
 from udvd_core.split import Split
+from udvd_core.trust.likelihood import floor, likelihoods
 
 Array = numpy.typing.NDArray[numpy.float32]
 Bool = numpy.typing.NDArray[numpy.bool_]
@@ -65,6 +66,8 @@ class Corrector:
         self.gate: Gate = CLOSED
         self.judged = 0
         """Frames that were there at the last judgement."""
+        self.heldout = math.nan
+        """Log-likelihood of guide and correction per thousand held-out pixels, above that of the mean frame."""
 
     def judge(self, read: Read, known: Index, noise: NoiseModel, split: Split, base: Guide | None = None) -> None:
         """Set the gate on held-out pixels; all steps of `judging` at once."""
@@ -141,6 +144,7 @@ class Corrector:
         correction -= light * self._common
         place = numpy.unravel_index(numbers % math.prod(self._grid), self._grid)
         self.gate = judge(missing, correction, held, (place[0], place[1]), self._grid)
+        self.heldout = _over_mean(counts, estimate, held, visible, noise) + self.gate.gain
 
     def _left_over(self, z: Array, numbers: Index, noise: NoiseModel) -> Array:
         """What the guide leaves in whole rows of frames, shape (4, q, E)."""
@@ -178,3 +182,16 @@ class Corrector:
             part = slice(start, start + step)
             own, around = (torch.from_numpy(x[part]).to(self._device) for x in (piece.own, piece.around))
             yield part, own, around
+
+
+def _over_mean(counts: Array, estimate: Array, held: Bool, visible: Bool, noise: NoiseModel) -> float:
+    """Log-likelihood per thousand held-out pixels above that of the mean of the visible ones; all (n, q, E)."""
+    if not held.any():
+        return math.nan
+    seen = visible & numpy.isfinite(counts)
+    shown = numpy.where(seen, counts, numpy.float32(0.0))
+    mean = shown.sum(0) / numpy.maximum(seen.sum(0), 1)
+    least = floor(shown.reshape(len(shown), -1), seen.reshape(len(seen), -1)).reshape(mean.shape)
+    spread = [numpy.broadcast_to(one, counts.shape)[held] for one in (estimate, mean, least)]
+    of_estimate, of_mean = (likelihoods(counts[held], one, noise, spread[2]).mean() for one in spread[:2])
+    return float(1000.0 * (of_estimate - of_mean))

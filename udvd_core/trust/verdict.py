@@ -32,31 +32,34 @@ def verdict(
     scores : sequence of Score
         Models on held-out counts; told of where there is no finished scan to check.
     white, found : Whiteness and Bias, or None
-        Checks of a finished denoised scan against the raw one.
+        Checks of a denoised scan against the raw one; the first may be missing.
     energy : Axis or None
         Names ranges in eV where it is calibrated.
     """
-    if white is not None and found is not None:
+    if found is not None:
         return _finished(white, found, energy)
     return _models(scores)
 
 
-def _finished(white: Whiteness, found: Bias, energy: Axis | None) -> str:
+def _finished(white: Whiteness | None, found: Bias, energy: Axis | None) -> str:
     """Sentence on a denoised scan."""
     doubts = [_told(finding, energy) for finding in findings(found)]
     left = ""
-    if white.noise_left > NOISE_LEFT and white.variance.off:
+    if white is not None and white.noise_left > NOISE_LEFT and white.variance.off:
         left = f"it still holds about {white.noise_left:.0%} of the noise of the raw scan, so fine texture is no signal"
     if doubts:
         more = f", nor {len(doubts) - MOST} more ranges with smaller deviations" if len(doubts) > MOST else ""
         return f"Do not trust {', nor '.join(doubts[:MOST])}{more}{f'; {left}' if left else ''}."
+    agrees = (
+        f"Nothing speaks against this result: {found.tests} regions of all sizes agree with the raw counts within noise"
+        f" (worst {found.worst:.1f} sigma)"
+    )
+    if white is None:
+        return f"{agrees}."
     warning = left or _structure(white)  # what noise is left correlates with its own residual
     if warning:
         return f"Trust it with care: {warning}."
-    return (
-        f"Nothing speaks against this result: {found.tests} regions of all sizes agree with the raw counts within noise"
-        f" (worst {found.worst:.1f} sigma), and what is left of the raw scan looks like noise."
-    )
+    return f"{agrees}, and what is left of the raw scan looks like noise."
 
 
 def _told(finding: Finding, energy: Axis | None) -> str:
