@@ -1,4 +1,4 @@
-"""The panel: what the companion is doing, in words, and a switch. No arithmetic but for display."""
+"""The panel: what the companion is doing, how far to trust it, and the switches. No arithmetic but for display."""
 
 from __future__ import annotations
 
@@ -11,58 +11,99 @@ from nion.swift import Panel, Workspace
 from nion.ui import Declarative
 from nion.utils import Model
 
+from . import panel_text
 from .companion import Companion, companion_of
 from .job import Job, Phase
-from .recording import State
+from .panel_maps import MapsHandler
 
 _ = gettext.gettext
 
 log = logging.getLogger(__name__)
 
 PANEL_ID = "udvd-live-panel"
-PERIOD_S = 0.1
+PERIOD_S, SURE_S = 0.1, 4.0
 WIDTH = 280
+
+LINES = ("title", "state", "percent_text", "note", "trust", "psnr", "heldout", "dose", "engine", "learned", "hidden")
+COLOURED = ("engine", "trust", "note")
+"""Lines of a colour of their own; the others have the theme's."""
+
+
+Shape = typing.Callable[[str], str]
+
+
+class Line:
+    """One line of the panel: what it shows, the whole of it as tool tip, its colour, whether it says anything."""
+
+    def __init__(self) -> None:
+        self.text: typing.Any = Model.PropertyModel("")
+        self.full: typing.Any = Model.PropertyModel("")
+        self.colour: typing.Any = Model.PropertyModel("")
+        self.there: typing.Any = Model.PropertyModel(False)
+
+    def tell(self, whole: str, shown: str, colour: str = "") -> None:
+        """Set it; unchanged parts cost nothing."""
+        for model, value in ((self.text, shown), (self.full, whole), (self.colour, colour), (self.there, bool(whole))):
+            if model.value != value:
+                model.value = value
 
 
 class PanelHandler(Declarative.Handler):
     """Binds the companion to widgets and gives it time on the window's event loop."""
 
-    def __init__(self, companion: Companion, event_loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, companion: Companion, event_loop: asyncio.AbstractEventLoop, window: typing.Any = None) -> None:
         super().__init__()
         self._companion = companion
         self._event_loop = event_loop
+        self._window = window
+        self._sure = 0.0
         self.follow_model: typing.Any = Model.PropertyModel(companion.preferences.follow)
-        self.state_model: typing.Any = Model.PropertyModel("")
-        self.scan_model: typing.Any = Model.PropertyModel("")
-        self.progress_model: typing.Any = Model.PropertyModel(0)
-        self.progress_text_model: typing.Any = Model.PropertyModel("")
-        self.learning_model: typing.Any = Model.PropertyModel("")
-        self.engine_model: typing.Any = Model.PropertyModel("")
-        self.note_model: typing.Any = Model.PropertyModel("")
-        u = Declarative.DeclarativeUI()
-        rows = [
-            u.create_row(
-                u.create_check_box(text=_("Follow new scans"), checked="@binding(follow_model.value)", name="follow"),
-                u.create_stretch(),
-                u.create_push_button(text=_("Stop"), on_clicked="stop_clicked", name="stop"),
-            ),
-            _line(u, "scan_model"),
-            _line(u, "state_model"),
-            u.create_progress_bar(value="@binding(progress_model.value)", minimum=0, maximum=100, width=WIDTH),
-            _line(u, "progress_text_model"),
-            _line(u, "learning_model"),
-            _line(u, "engine_model"),
-            _line(u, "note_model"),
-            u.create_stretch(),
-        ]
-        self.ui_view = u.create_column(*rows, spacing=4, margin=8)
+        self.percent_model: typing.Any = Model.PropertyModel(0)
+        self.maps_shown_model: typing.Any = Model.PropertyModel(False)
+        self.pause_model: typing.Any = Model.PropertyModel(_("Pause Learning"))
+        self.discard_model: typing.Any = Model.PropertyModel(_("Discard"))
+        self.running_model: typing.Any = Model.PropertyModel(False)
+        self.finalising_model: typing.Any = Model.PropertyModel(False)
+        self.finished_model: typing.Any = Model.PropertyModel(False)
+        for name in LINES:
+            setattr(self, name, Line())
+        self.ui_view = self._view()
         self.follow_model.on_value_changed = lambda wanted: companion.follow(bool(wanted))
         self._timer: asyncio.TimerHandle | None = None
         self._tick()
 
+    def create_handler(self, component_id: str, **kwargs: typing.Any) -> typing.Any:
+        """Make the part with the maps."""
+        return MapsHandler(self._companion, self._window) if component_id == "maps" and self._window else None
+
+    def pause_clicked(self, widget: typing.Any) -> None:
+        """Learn no further, or go on."""
+        if job := self._companion.current:
+            job.pause(not job.paused)
+
+    def finish_clicked(self, widget: typing.Any) -> None:
+        """Make the result final with what was learned so far."""
+        if job := self._companion.current:
+            job.finish_now()
+
     def stop_clicked(self, widget: typing.Any) -> None:
         """Stop denoising; the scan goes on."""
         self._companion.stop()
+
+    def keep_clicked(self, widget: typing.Any) -> None:
+        """Keep the results whatever is reprocessed later."""
+        if job := self._companion.current:
+            job.keep()
+            self._kept = job
+
+    def discard_clicked(self, widget: typing.Any) -> None:
+        """Delete the results, at the second click."""
+        now = self._event_loop.time()
+        if now < self._sure:
+            self._sure = 0.0
+            self._companion.discard()
+        else:
+            self._sure = now + SURE_S
 
     def close(self) -> None:
         """Stop giving time."""
@@ -70,6 +111,42 @@ class PanelHandler(Declarative.Handler):
             self._timer.cancel()
             self._timer = None
         super().close()
+
+    _kept: Job | None = None
+
+    def _view(self) -> typing.Any:
+        u = Declarative.DeclarativeUI()
+        button = u.create_push_button
+        rows = [
+            u.create_check_box(text=_("Follow new scans"), checked="@binding(follow_model.value)", name="follow"),
+            _line(u, "title", font="bold"),
+            _line(u, "state"),
+            u.create_progress_bar(value="@binding(percent_model.value)", minimum=0, maximum=100, width=WIDTH),
+            _line(u, "percent_text"),
+            u.create_row(
+                button(text="@binding(pause_model.value)", on_clicked="pause_clicked", name="pause"),
+                button(text=_("Finish Now"), on_clicked="finish_clicked", enabled="@binding(finalising_model.value)"),
+                button(
+                    text=_("Stop"), on_clicked="stop_clicked", name="stop", tool_tip=_("Denoising; the scan goes on")
+                ),
+                u.create_stretch(),
+                visible="@binding(running_model.value)",
+                spacing=4,
+            ),
+            u.create_row(
+                button(text=_("Keep"), on_clicked="keep_clicked", tool_tip=_("Never replaced by reprocessing")),
+                button(text="@binding(discard_model.value)", on_clicked="discard_clicked", name="discard"),
+                u.create_stretch(),
+                visible="@binding(finished_model.value)",
+                spacing=4,
+            ),
+            *(_line(u, name) for name in LINES[3:]),
+            u.create_section(
+                u.create_component_instance("maps"), title=_("Maps"), expanded="@binding(maps_shown_model.value)"
+            ),
+            u.create_stretch(),
+        ]
+        return u.create_scroll_area(u.create_column(*rows, spacing=4, margin=8))
 
     def _tick(self) -> None:
         try:
@@ -82,74 +159,49 @@ class PanelHandler(Declarative.Handler):
     def _show(self) -> None:
         companion = self._companion
         job = companion.current
-        self.scan_model.value = job.recording.title if job else _("No scan yet")
-        self.state_model.value = state_line(companion, job)
-        self.progress_model.value, self.progress_text_model.value = progress(job)
-        self.learning_model.value = learning_line(job)
-        self.engine_model.value = engine_line(companion, job)
-        self.note_model.value = (
-            job.note if job and job.note else companion.ignored and f"Ignored {companion.ignored}"
-        )[:120]
+        self.percent_model.value, text = panel_text.progress(job)
+        psnr, heldout = panel_text.history_lines(job)
+        self._tell("title", job.recording.title if job else _("No scan yet"), panel_text.elided)
+        self._tell("state", panel_text.state_line(companion, job))
+        self._tell("percent_text", text)
+        self._tell("engine", *_lit(panel_text.engine_line(companion, job)))
+        self._tell("trust", *_lit(panel_text.trust_line(job)))
+        self._tell("psnr", psnr)
+        self._tell("heldout", heldout)
+        self._tell("dose", "\n".join(map(panel_text.wrapped, panel_text.dose_lines(job))), str)
+        self._tell("note", panel_text.note_line(companion, job), colour=panel_text.COLOURS["care"])
+        self._tell("learned", panel_text.learning_line(job))
+        self._tell("hidden", job.status.hidden if job and job.status else "")
+        done = job is not None and job.phase is Phase.DONE
+        self.running_model.value = job is not None and not done
+        self.finalising_model.value = job is not None and job.phase is Phase.FINALISING
+        self.finished_model.value = job is not None and done and bool(job.items) and job is not self._kept
+        self.pause_model.value = _("Go On Learning") if job is not None and job.paused else _("Pause Learning")
+        self.discard_model.value = _("Really Discard?") if self._event_loop.time() < self._sure else _("Discard")
+
+    def _tell(self, name: str, text: str, shaped: Shape = panel_text.wrapped, colour: str = "") -> None:
+        """Set what a line shows."""
+        getattr(self, name).tell(text, shaped(text), colour)
 
 
-def _line(u: Declarative.DeclarativeUI, model: str) -> typing.Any:
-    """A label that wraps, so that a long text does not widen the dock."""
+def _lit(line: tuple[str, str]) -> tuple[str, Shape, str]:
+    """Text behind its light, how it is shaped, and its colour."""
+    light, text = line
+    return (f"{panel_text.SIGNS[light]} {text}" if text else ""), panel_text.wrapped, panel_text.COLOURS[light]
+
+
+def _line(u: Declarative.DeclarativeUI, name: str, **options: typing.Any) -> typing.Any:
+    """A label, hidden where it says nothing; its whole text as tool tip."""
     return u.create_row(
-        u.create_label(text=f"@binding({model}.value)", width=WIDTH, word_wrap=True), u.create_stretch()
+        u.create_label(
+            text=f"@binding({name}.text.value)",
+            tool_tip=f"@binding({name}.full.value)",
+            **({"color": f"@binding({name}.colour.value)"} if name in COLOURED else {}),
+            **options,
+        ),
+        u.create_stretch(),
+        visible=f"@binding({name}.there.value)",
     )
-
-
-def state_line(companion: Companion, job: Job | None) -> str:
-    """What is going on, in plain words."""
-    if companion.trouble:
-        return _("No engine: ") + companion.trouble[:100]
-    if job is None:
-        return _("Waiting for a scan") if companion.preferences.follow else _("Switched off")
-    if job.phase is Phase.DONE:
-        ended = job.recording.state
-        if job.finished is None:
-            return _("Stopped; results are preliminary")
-        if job.finished.final < job.recording.coverage.received:
-            return _("Not all frames are final; results are preliminary")
-        return _("Final") if ended is State.FINISHED else _("Final for what came; the scan was ") + str(ended.value)
-    return str(job.phase.value).capitalize()
-
-
-def progress(job: Job | None) -> tuple[int, str]:
-    """Percent of the scan that is denoised, and how far behind it is."""
-    if job is None or job.status is None:
-        return 0, ""
-    status, count = job.status, job.spec.count
-    if job.phase is Phase.FINALISING:
-        return int(100 * status.final / count), f"{status.final} of {count} frames final"
-    if job.phase is Phase.DONE:
-        final = job.finished.final if job.finished else status.denoised
-        return int(100 * final / count), f"{final} of {count} frames"
-    return int(
-        100 * status.denoised / count
-    ), f"{status.denoised} of {count} frames, {job.lag} behind ({lag_s(job):.1f} s)"
-
-
-def lag_s(job: Job) -> float:
-    """How far behind the scan the picture is, seconds at the pace of the scan so far."""
-    received = job.recording.coverage.received
-    elapsed = job._clock() - job.timeline.started
-    return max(job.lag, 0) * elapsed / received if received else 0.0
-
-
-def learning_line(job: Job | None) -> str:
-    """What was learned so far and how good it is, in the model's words."""
-    if job is None or job.status is None:
-        return ""
-    return job.status.learned or _("Nothing learned yet")
-
-
-def engine_line(companion: Companion, job: Job | None) -> str:
-    """Where it is computed."""
-    if companion.engine is None:
-        return _("Engine off")
-    device = f"{job.status.model} on {job.status.device}, " if job and job.status else ""
-    return device + companion.engine.describe()
 
 
 class UdvdPanel(Panel.Panel):
@@ -162,13 +214,13 @@ class UdvdPanel(Panel.Panel):
         companion = companion_of(
             document_controller.document_model, document_controller.ui.get_configuration_location()
         )
-        handler = PanelHandler(companion, document_controller.event_loop)
+        handler = PanelHandler(companion, document_controller.event_loop, document_controller)
         self.widget = Declarative.DeclarativeWidget(document_controller.ui, document_controller.event_loop, handler)
 
 
 def register() -> None:
     """Add the panel to Swift's windows."""
-    properties = {"min-width": 280, "height": 200}
+    properties = {"min-width": 300, "height": 420}
     Workspace.WorkspaceManager().register_panel(
         UdvdPanel, PANEL_ID, _("UDVD Live Denoising"), ["left", "right"], "right", properties
     )

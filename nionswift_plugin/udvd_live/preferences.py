@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import types
 import typing
 
@@ -35,23 +36,36 @@ class Preferences:
         Follow new scans.
     python : str or None
         Interpreter for the engine; None finds it.
+    engine : str or None
+        Address of a GPU machine, ``tls://HOST:PORT``; None computes on this one.
+    certificates : str or None
+        Folder with the certificates for it.
     cameras : tuple of str
         Hardware source ids that count as EELS cameras whatever their signal type says.
     maps : tuple of MapWindow
         Maps to make of each scan, windows in eV; those outside the scan's energies are left out.
     map_sigmas, raw_maps : bool
         Make an item with the standard error of each map, and one with the same map of the raw counts.
+    show_results : bool
+        Show results in display panels that are empty.
     training : Training
         How scans are denoised.
     """
 
     follow: bool = True
     python: str | None = None
+    engine: str | None = None
+    certificates: str | None = None
     cameras: tuple[str, ...] = ()
     maps: tuple[MapWindow, ...] = MAPS
     map_sigmas: bool = False
     raw_maps: bool = False
+    show_results: bool = False
     training: Training = Training()
+
+    def __post_init__(self) -> None:
+        if self.engine is not None and not re.fullmatch(r"tls://[^\s/:]+:\d{1,5}", self.engine):
+            raise SettingsError(f"GPU machine is {self.engine!r}; want tls://HOST:PORT, or nothing")
 
     @staticmethod
     def from_json(text: str) -> Preferences:

@@ -12,7 +12,7 @@ import pytest
 from producer import Producer, finish, follow, pump, spectra
 
 from nionswift_plugin.udvd_live import companion as companion_module
-from nionswift_plugin.udvd_live import panel, scan_item, writer
+from nionswift_plugin.udvd_live import panel, panel_text, scan_item, writer
 from nionswift_plugin.udvd_live.job import Phase
 from udvd_core.engine.protocol import Block, Failed, Finished, Resend, Status
 
@@ -33,7 +33,10 @@ class Script:
         self.frames[scan_id][start : start + len(frames)] = True
         return True
 
-    def finish(self, scan_id):
+    def pause(self, scan_id, paused):
+        self.paused = paused
+
+    def finish(self, scan_id, now=False):
         self.orders.append(("finish", scan_id))
 
     def abort(self, scan_id):
@@ -92,7 +95,7 @@ def test_it_is_final_only_when_every_frame_of_the_scan_is(bare_swift, companion,
     finish(bare_swift, companion)
     assert job.items[0].metadata["udvd"]["state"] == "preliminary" and "preliminary" in job.items[0].title
     assert job.items[0].metadata["udvd"]["coverage"] == pytest.approx(19 / 20)
-    assert "Final" not in panel.state_line(companion, job)
+    assert "Final" not in panel_text.state_line(companion, job)
 
 
 def test_when_the_time_was_up_the_panel_does_not_say_final(bare_swift, companion, engine):
@@ -100,8 +103,8 @@ def test_when_the_time_was_up_the_panel_does_not_say_final(bare_swift, companion
     engine.finished(job.spec.scan_id, 12, received=20)
     finish(bare_swift, companion)
     assert "preliminary" in job.items[0].title
-    assert "12 of 20" in panel.state_line(companion, job) + panel.progress(job)[1]
-    assert not panel.state_line(companion, job).startswith("Final")
+    assert "12 of 20" in panel_text.state_line(companion, job) + panel_text.progress(job)[1]
+    assert not panel_text.state_line(companion, job).startswith("Final")
 
 
 def test_a_new_title_of_the_operator_stays(bare_swift, companion, engine):
@@ -290,5 +293,5 @@ def test_two_windows_give_time_to_one_companion(bare_swift, companion, engine):
     bare_swift.pump_until(lambda: companion.current.phase is Phase.DONE, 10)
     bare_swift.pump(0.3)
     assert len(companion.jobs) == 1 and len(bare_swift.data_items) == 2
-    assert handlers[1].state_model.value == "Final" and handlers[0].state_model.value != "Final"
+    assert handlers[1].state.text.value == "Final" and handlers[0].state.text.value != "Final"
     handlers[1].close()

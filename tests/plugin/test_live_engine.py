@@ -13,7 +13,7 @@ import pytest
 from live import run_to_done, shown
 from nion.utils import Registry
 
-from nionswift_plugin.udvd_live import panel
+from nionswift_plugin.udvd_live import panel, panel_text
 from nionswift_plugin.udvd_live.job import Phase
 from nionswift_plugin.udvd_simulator import acquire, sources
 from udvd_core.engine import local
@@ -33,7 +33,7 @@ def test_the_child_is_killed_twice_and_every_frame_is_final(swift, companion, sh
     pids = [companion.engine.pid]
     os.kill(pids[0], signal.SIGKILL)
     swift.pump_until(lambda: companion.engine.pid != pids[0] and companion.current.note, 60)
-    assert "ended" in companion.current.note and panel.state_line(companion, companion.current)
+    assert "ended" in companion.current.note and panel_text.state_line(companion, companion.current)
     pids.append(companion.engine.pid)
     shutter.pump_to(swift, companion, 16, lambda job: job.lag < 16)
     os.kill(pids[1], signal.SIGKILL)
@@ -89,7 +89,7 @@ def test_without_an_engine_the_scan_goes_on(swift, companion):
     raw = acquire.acquire_spectrum_image(swift, SHAPE, 20).wait()
     swift.pump(0.5)
     assert raw.data[:].reshape(COUNT, -1).any(1).all()
-    assert not companion.jobs and "No engine" in panel.state_line(companion, None)
+    assert not companion.jobs and "No engine" in panel_text.state_line(companion, None)
 
 
 def test_an_engine_that_keeps_dying_fails_the_scan_with_a_sentence_and_the_next_gets_another(
@@ -125,33 +125,33 @@ def test_following_is_switched_in_the_panel_and_remembered(swift, companion, shu
     shutter.pump_to(swift, companion, 14, shown)
     handler.stop_clicked(None)
     swift.pump(0.3)
-    assert companion.current.phase is Phase.DONE and "Stopped" in handler.state_model.value
+    assert companion.current.phase is Phase.DONE and "Stopped" in handler.state.text.value
     shutter.open()
     acquisition.wait()
     handler.close()
 
 
 def test_the_panel_says_what_is_going_on(swift, companion, shutter):
-    assert panel.state_line(companion, None) == "Waiting for a scan"
-    assert panel.progress(None) == (0, "") and panel.learning_line(None) == ""
-    assert "on CPU" not in panel.engine_line(companion, None)
+    assert panel_text.state_line(companion, None) == "Waiting for a scan"
+    assert panel_text.progress(None) == (0, "") and panel_text.learning_line(None) == ""
+    assert "on CPU" not in panel_text.engine_line(companion, None)[1]
     shutter.hold(14)
     acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 20)
     shutter.pump_to(swift, companion, 14, lambda job: shown(job) and job.status.denoised == 14)
     job = companion.current
-    assert panel.state_line(companion, job) == "Denoising while the scan runs"
-    percent, text = panel.progress(job)
-    assert percent == 46 and text == f"14 of {COUNT} frames, 0 behind (0.0 s)"
-    assert panel.lag_s(job) == 0 and "guided on CPU" in panel.engine_line(companion, job)
+    assert panel_text.state_line(companion, job) == "Denoising while the scan runs"
+    percent, text = panel_text.progress(job)
+    assert percent == 46 and text.startswith(f"14 of {COUNT} frames, 0 behind (0.0 s)")
+    assert job.lag_s == 0 and "guided on CPU" in panel_text.engine_line(companion, job)[1]
     shutter.open()
     acquisition.wait()
     swift.pump_until(lambda: job.phase is not Phase.FOLLOWING, 60)
     if job.phase is Phase.FINALISING:
-        assert panel.state_line(companion, job) == "Making the final result"
-        assert panel.progress(job)[1].endswith("frames final")
+        assert panel_text.state_line(companion, job) == "Making the final result"
+        assert "frames final, all in" in panel_text.progress(job)[1]
     run_to_done(swift, companion)
-    assert panel.state_line(companion, job) == "Final" and panel.progress(job) == (100, f"{COUNT} of {COUNT} frames")
-    assert re.match(r"[1-9]\d* components? found", panel.learning_line(job))
+    assert panel_text.state_line(companion, job) == "Final" and panel_text.progress(job) == (100, f"{COUNT} of {COUNT} frames")
+    assert re.match(r"[1-9]\d* components? found", panel_text.learning_line(job))
 
 
 @pytest.mark.parametrize("plug_in_settings", [{"training": {"model": "udvd", "budget_s": 0.2}}], indirect=True)

@@ -1,0 +1,104 @@
+"""The live panel in a real headless Swift: what it says, and what its buttons do."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from live import run_to_done, shown
+
+from nionswift_plugin.udvd_live import panel, panel_text
+from nionswift_plugin.udvd_live.job import Phase
+from nionswift_plugin.udvd_live.panel_maps import MapsHandler
+from nionswift_plugin.udvd_simulator import acquire
+
+SHAPE = (8, 8)
+pytestmark = pytest.mark.parametrize("simulator_config", [{"size": [8, 8]}], indirect=True)
+
+
+@pytest.fixture
+def handler(swift, companion):
+    """The panel's handler, beside the one that Swift made."""
+    made = panel.PanelHandler(companion, swift.document_controller.event_loop, swift.document_controller)
+    yield made
+    made.close()
+
+
+def test_a_scan_from_first_frame_to_discarded(swift, companion, shutter, handler):
+    assert handler.title.text.value == "No scan yet" and not handler.running_model.value
+    shutter.hold(32)
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 5)
+    shutter.pump_to(swift, companion, 32, lambda job: shown(job) and job.status.denoised == 32)
+    swift.pump(0.3)
+    assert handler.title.text.value == companion.current.recording.title
+    assert handler.running_model.value and not handler.finalising_model.value and not handler.finished_model.value
+    assert handler.percent_model.value == 50
+    assert handler.trust.text.value == "○ Too early to say"
+    assert handler.engine.text.value.startswith("● guided on CPU")
+    handler.pause_clicked(None)
+    swift.pump(0.3)
+    assert handler.pause_model.value == "Go On Learning" and "paused" in handler.state.text.value
+    handler.pause_clicked(None)
+    shutter.open()
+    acquisition.wait()
+    run_to_done(swift, companion)
+    swift.pump(0.3)
+    assert handler.state.text.value == "Final" and handler.percent_model.value == 100
+    assert handler.finished_model.value and not handler.running_model.value
+    assert handler.trust.full.value[0] in "●▲■" and handler.trust.colour.value != panel_text.GREY
+    assert re.search(r"PSNR [▁-█]+ \d+\.\d dB", handler.psnr.text.value)
+    assert "is hidden" in handler.hidden.full.value
+    items = companion.current.items
+    assert items
+    handler.discard_clicked(None)
+    swift.pump(0.3)
+    assert handler.discard_model.value == "Really Discard?" and companion.current.items == items
+    handler.discard_clicked(None)
+    swift.pump(0.3)
+    assert not companion.current.items and not handler.finished_model.value
+    assert [item.title for item in swift.data_items if "EELS" in item.title] == [acquisition.item.title]
+
+
+def test_kept_results_say_so(swift, companion, handler):
+    acquire.acquire_spectrum_image(swift, SHAPE, 2).wait()
+    job = run_to_done(swift, companion)
+    swift.pump(0.3)
+    handler.keep_clicked(None)
+    swift.pump(0.3)
+    assert all(item.metadata["udvd"]["kept"] for item in job.items)
+    assert not handler.finished_model.value, "there is nothing left to ask"
+
+
+@pytest.mark.parametrize("plug_in_settings", [{"training": {"budget_s": 600.0, "model": "udvd"}}], indirect=True)
+def test_finish_now_ends_a_long_budget(swift, companion, handler):
+    acquire.acquire_spectrum_image(swift, SHAPE, 2).wait()
+    swift.pump_until(lambda: companion.jobs and companion.current.phase is Phase.FINALISING, 60)
+    swift.pump_until(lambda: companion.current.status is not None and companion.current.status.step > 1, 60)
+    handler.finish_clicked(None)
+    job = run_to_done(swift, companion)
+    assert job.finished.final == job.spec.count and job.timeline.done - job.timeline.scan_ended < 100
+
+
+def test_maps_are_added_and_removed_for_the_next_scan(swift, companion, plug_in_settings):
+    maps = MapsHandler(companion, swift.document_controller)
+    before = [window.name for window in companion.preferences.maps]
+    maps.chosen(None, maps.offered.index("Gd-doped ceria"))
+    added = [window.name for window in companion.preferences.maps]
+    assert added[: len(before)] == before and "Gd M45" in added
+    assert [window.name for window in maps.lines.items] == added
+    maps.remove(companion.preferences.maps[0])
+    kept = [entry["name"] for entry in json.loads(plug_in_settings.read_text())["maps"]]
+    assert kept == added[1:] and maps.choice_model.value == 0
+    maps.close()
+
+
+def test_a_map_is_shown_in_the_selected_panel(swift, companion):
+    acquire.acquire_spectrum_image(swift, SHAPE, 2).wait()
+    job = run_to_done(swift, companion)
+    maps = MapsHandler(companion, swift.document_controller)
+    window = job.spec.maps[0]
+    maps.show(window)
+    shown_item = swift.document_controller.selected_display_panel.data_item
+    assert shown_item.metadata["udvd"]["map"]["name"] == window.name
+    maps.close()
