@@ -26,6 +26,7 @@ from .follower import Follower
 from .job import Job, Phase
 from .preferences import Preferences
 from .recording import Recording
+from .reprocess import Reprocessor
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class Companion:
         self._engine: Engine | None = None
         self._closed = False
         self._follower = Follower(document_model, self, exact)
+        self.reprocessor = Reprocessor(document_model, lambda: self.jobs, lambda: make_engine(self.preferences), clock)
         self._closing_listener = document_model.about_to_close_event.listen(self.close)
         if self.preferences.follow:
             self._start_engine()
@@ -94,10 +96,21 @@ class Companion:
     def follow(self, wanted: bool) -> None:
         """Switch following on or off, from the next scan on; remembered."""
         if wanted != self.preferences.follow:
-            self.preferences = dataclasses.replace(self.preferences, follow=wanted)
-            preferences.store(self._settings, self.preferences)
+            self.choose(follow=wanted)
         if wanted:
             self._start_engine()
+
+    def discard(self) -> None:
+        """Delete the results of the newest scan; the raw scan stays."""
+        if self.current is not None:
+            self.current.stop()
+            for item in self.current.items:
+                self._document_model.remove_data_item(item)
+
+    def choose(self, **changes: typing.Any) -> None:
+        """Change settings, from the next scan on; remembered."""
+        self.preferences = dataclasses.replace(self.preferences, **changes)
+        preferences.store(self._settings, self.preferences)
 
     def stop(self) -> None:
         """Stop denoising what is being denoised; its results stay as they are."""
@@ -110,6 +123,7 @@ class Companion:
             return
         self._follower.tick()
         self._advance()
+        self.reprocessor.tick()
         ended = [job for job in self.jobs if job.phase is Phase.DONE]
         for job in ended[:-KEPT_JOBS]:
             self.jobs.remove(job)
@@ -126,6 +140,7 @@ class Companion:
                 except Exception:
                     log.exception("UDVD could not mark the results of %r", job.recording.title)
             self._follower.close()
+            self.reprocessor.close()
         finally:
             self._closing_listener = None
             _companions.pop(self._document_model, None)
@@ -217,6 +232,14 @@ def _engine_budget(training: Training) -> float:
 
 
 _companions: weakref.WeakKeyDictionary[typing.Any, Companion] = weakref.WeakKeyDictionary()
+
+
+def choose_for_all(path: pathlib.Path, chosen: Preferences) -> None:
+    """Store preferences, and tell the companions of all open projects."""
+    preferences.store(path, chosen)
+    for companion in list(_companions.values()):
+        companion.preferences = chosen
+        companion.follow(chosen.follow)
 
 
 def companion_of(document_model: typing.Any, configuration_folder: str = "") -> Companion:

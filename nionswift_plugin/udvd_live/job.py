@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import enum
 import logging
+import math
 import typing
 
+import numpy
 from nion.swift.model import DataItem
 
 from udvd_core.engine.protocol import Block, Engine, Event, Failed, Finished, Resend, Status
+from udvd_core.monitor import Trust
 from udvd_core.settings import ScanSpec
 
 from . import uncertainties
@@ -17,6 +20,11 @@ from .recording import Recording, State
 from .writer import FINAL, PRELIMINARY, Writer
 
 log = logging.getLogger(__name__)
+
+HELD_BYTES = 1 << 30
+"""A final result without previews is kept in memory until it is whole; a larger one is written as it comes."""
+WRITTEN_BYTES = 4 << 20
+"""Of such a result, written at each tick."""
 
 NAMES = {State.ABORTED: "aborted", State.ERROR: "scan failed", State.REMOVED: "raw deleted"}
 
@@ -59,6 +67,12 @@ class Job:
         Where it is denoised.
     clock : callable
         Seconds.
+    kinds : sequence of str
+        What is kept of each map, names of `writer.MAP_ROWS`.
+    previews : bool
+        Write previews; else the library changes only when all of the final result is there, up to `HELD_BYTES`.
+    facts, earlier
+        What `Writer` is told.
     """
 
     def __init__(
@@ -69,6 +83,10 @@ class Job:
         engine: Engine,
         clock: typing.Callable[[], float],
         kinds: typing.Sequence[str] = ("value",),
+        *,
+        previews: bool = True,
+        facts: typing.Mapping[str, typing.Any] | None = None,
+        earlier: typing.Sequence[DataItem.DataItem] = (),
     ) -> None:
         if recording.metadata is None:
             raise ValueError(f"recording {recording.title!r} has no data yet; wait for its first block")
@@ -82,7 +100,15 @@ class Job:
         self._clock = clock
         self._engine = engine
         self._document_model = document_model
-        self._writer = Writer(document_model, recording.item, recording.metadata, spec, kinds)
+        self._writer = Writer(document_model, recording.item, recording.metadata, spec, kinds, facts, earlier)
+        self._previews = previews
+        self._holds = not previews and 4 * spec.count * math.prod(spec.output_shape) <= HELD_BYTES
+        self._end: Finished | None = None
+        self.paused = False
+        self.history: list[Trust] = []
+        """How trust grew, for the panel."""
+        self.maps = numpy.full((len(spec.maps), 4, spec.count), numpy.nan, numpy.float32)
+        """The maps so far, as `Block.maps` holds them."""
         self._early: list[Block] = []
         self._ready = self._finish_sent = False
         engine.open(spec)
@@ -99,13 +125,43 @@ class Job:
         """Frames received and not yet denoised."""
         return self.recording.coverage.received - (self.status.denoised if self.status else 0)
 
+    @property
+    def now(self) -> float:
+        """Seconds of the clock that `timeline` is in."""
+        return self._clock()
+
+    @property
+    def lag_s(self) -> float:
+        """How far behind the scan the picture is, seconds at the pace of the scan so far."""
+        received = self.recording.coverage.received
+        return max(self.lag, 0) * (self._clock() - self.timeline.started) / received if received else 0.0
+
+    def pause(self, paused: bool) -> None:
+        """Learn no further, or go on."""
+        self.paused = paused
+        self._engine.pause(self.spec.scan_id, paused)
+
+    def finish_now(self) -> None:
+        """Make the result final with what was learned so far; once the scan is over."""
+        if self._finish_sent and self.phase is Phase.FINALISING:
+            self._engine.finish(self.spec.scan_id, now=True)
+
+    def keep(self) -> None:
+        """Mark the results as wanted: reprocessing makes others beside them."""
+        self._writer.mark({"kept": True})
+
     def tick(self) -> None:
         """Make items, feed again what the engine lacks, and tell it when the scan is over."""
         if self.phase is Phase.DONE:
             return
-        if not self._ready and self.status is not None:  # the engine has it: no empty items if that fails
+        if self._holds:
+            self._write_whole()
+            if self.finished is not None:
+                return
+        wanted = self.status is not None and not self._holds and (self._previews or bool(self._early))
+        if not self._ready and wanted:  # the engine has it: no empty items if that fails
             self._ready = not self._writer.create_next()
-        while self._ready and self._early:
+        while self._ready and self._early and not self._holds:
             self._write(self._early.pop(0))
         coverage, timeline = self.recording.coverage, self.timeline
         if self.recording.gone and coverage.delivered < coverage.received:
@@ -134,12 +190,17 @@ class Job:
         if self.phase is Phase.DONE:
             return
         if isinstance(event, Block):
-            if self._ready and not self._early:
+            self.maps[:, :, event.start : event.start + len(event.data)] = event.maps
+            if not (self._previews or event.final):
+                return
+            if self._ready and not self._early and not self._holds:
                 self._write(event)
             else:
                 self._early.append(event)
         elif isinstance(event, Status):
             self.status = event
+            if not self.history or event.trust != self.history[-1]:
+                self.history.append(event.trust)
             if not event.final:
                 self.timeline.live = event.denoised
         elif isinstance(event, Resend):
@@ -147,6 +208,12 @@ class Job:
             self.note = event.reason
             self.recording.coverage.forget_deliveries()
             self._finish_sent = False
+            if self._holds:
+                self._early.clear()
+            if self.paused:
+                self.pause(True)
+        elif isinstance(event, Finished) and self._holds:
+            self._end = event
         elif isinstance(event, Finished):
             self._finished(event)
         elif isinstance(event, Failed):
@@ -176,7 +243,26 @@ class Job:
         if self.timeline.first_preview is None:
             self.timeline.first_preview = self._clock()
 
+    def _write_whole(self) -> None:
+        """Write what was held, a part at each tick, once all of it is there."""
+        end = self._end
+        if end is None:
+            return
+        if end.final and not self._ready:
+            self._ready = not self._writer.create_next()
+            return
+        size = 0
+        while self._early and size < WRITTEN_BYTES:
+            block = self._early.pop(0)
+            size += block.data.nbytes
+            self._write(block)
+        if not self._early:
+            self._finished(end)
+
     def _finished(self, event: Finished) -> None:
+        if not (self._previews or event.final):
+            self.fail(event.note or "no frame became final")
+            return
         while self._writer.create_next():
             pass
         for block in self._early:

@@ -52,10 +52,8 @@ class LineComputation(MapResults):
         scan, window = (self._computation._computation.get_input(name) for name in ("scan", "window"))
         ends = ends_of(window, scan_of(scan)[1])
         data = read_spectra(scan, lambda energy: surroundings(energy, ends))
-        for each in line_maps(data.values, data.energy, ends, data.noise, step=step):
-            facts = {**data.facts(), "line": ends, "step": step}
-            if each.name == "position":
-                facts["caption"] = COMMON
+        for each in line_maps(data.values, data.energy, ends, data.known, step=step):
+            facts = {**data.facts(COMMON if each.name == "position" else ""), "line": ends, "step": step}
             values, sigma = each.values.reshape(data.shape), each.sigma.reshape(data.shape)
             self.put(each.name, scan, _label(window, each.name), each.units, values, sigma, facts)
 
@@ -80,16 +78,16 @@ class RatioComputation(MapResults):
         ends = ends_of(window, energy)
         places = (_place(one, energy), _place(two, energy))
         data = read_spectra(scan, lambda energy: surroundings(energy, ends))
-        found = ratio_map(data.values, data.energy, ends, places, data.noise)
+        found = ratio_map(data.values, data.energy, ends, places, data.known)
         labels = [
             (each.label or "").strip() or f"{place:.4g} eV" for each, place in zip((one, two), places, strict=True)
         ]
         values, sigma = (each.reshape(data.shape) for each in (found.values, found.sigma))
-        facts = {**data.facts(), "line": ends, "lines": places}
-        facts["caption"] = (
+        caption = (
             f"Counts of the line near {places[0]:.4g} eV by those of the line near {places[1]:.4g} eV, each on a step"
             " of the background. 0, with infinite sigma, where they are not clear."
         )
+        facts = {**data.facts(caption), "line": ends, "lines": places}
         self.put("ratio", scan, f"{labels[0]} by {labels[1]}", "", values, sigma, facts)
 
 

@@ -12,6 +12,7 @@ from nion.swift import Facade
 from nion.swift.model import DataItem, Symbolic
 
 from udvd_core.axes import Axis
+from udvd_core.maps.covariance import Covariance, cut
 from udvd_core.noise import NoiseModel
 
 from .maps_computation import MAP, SIGMA, base_title, create_item, title_of
@@ -34,22 +35,22 @@ class Spectra:
         Energy loss of these channels, eV.
     shape : tuple of int
         Positions of the scan, n in all.
-    noise : NoiseModel or None
-        The measured noise of a raw scan; None where errors are not those of counting, or not known.
+    known : NoiseModel or Covariance or None
+        The measured noise of a raw scan, or what denoising left of errors; None where nothing is known.
     errors : Errors
-        What is known of them.
+        Where this comes from.
     """
 
     values: Array
     energy: Axis
     shape: tuple[int, ...]
-    noise: NoiseModel | None
+    known: NoiseModel | Covariance | None
     errors: Errors
 
-    def facts(self) -> dict[str, typing.Any]:
-        """For the metadata of maps."""
-        origin = self.errors.origin if self.noise or self.errors.covariance is None else "known for raw scans only"
-        return {"sigma": origin, "independent": self.errors.independent}
+    def facts(self, caption: str = "") -> dict[str, typing.Any]:
+        """For the metadata of maps, with a caption that names what was filled, too."""
+        told = " ".join(each for each in (caption, self.errors.filled) if each)
+        return {"sigma": self.errors.origin, "independent": self.errors.independent, "caption": told}
 
 
 def read_spectra(scan: DataItem.DataItem, channels: Channels) -> Spectra:
@@ -68,10 +69,10 @@ def read_spectra(scan: DataItem.DataItem, channels: Channels) -> Spectra:
     layout, energy = scan_of(scan)
     part, near = channels(energy)
     with scan.data_ref():
-        values = numpy.concatenate([spectra[:, part] for _, spectra in blocks(scan, layout)])
         errors = errors_of(scan, layout, energy)
-    known = None if errors.covariance is None else errors.covariance(0)
-    return Spectra(values, near, layout.scan_shape, known if isinstance(known, NoiseModel) else None, errors)
+        values = numpy.concatenate([spectra[:, part] for _, spectra in blocks(scan, layout, errors.defects)])
+    known = None if errors.covariance is None else cut(errors.covariance(0), part.start)
+    return Spectra(values, near, layout.scan_shape, known, errors)
 
 
 class MapResults:

@@ -78,6 +78,8 @@ class MapComputation:
             if item is not None and item.title == item.metadata.get(OURS, {}).get("title"):
                 item.title = xdata.metadata[OURS]["title"]
             self._computation.set_referenced_xdata(kind, xdata)
+            if item is not None and kind == MAP and item.caption != xdata.metadata[OURS]["caption"]:
+                item.caption = xdata.metadata[OURS]["caption"]
 
 
 def make_map(scan: DataItem.DataItem, preset: Preset) -> tuple[Doubles, Doubles, dict[str, typing.Any]]:
@@ -109,7 +111,7 @@ def make_map(scan: DataItem.DataItem, preset: Preset) -> tuple[Doubles, Doubles,
     errors = errors_of(scan, layout, energy)
     values, sigma = numpy.zeros((2, layout.count))
     total = numpy.zeros(energy.size)
-    parts = blocks(scan, layout)
+    parts = blocks(scan, layout, errors.defects)
     if preset.tail:  # the peak and its tail are those of all spectra
         parts = iter([(0, numpy.concatenate([spectra for _, spectra in parts]))])
     for start, spectra in parts:
@@ -129,6 +131,7 @@ def make_map(scan: DataItem.DataItem, preset: Preset) -> tuple[Doubles, Doubles,
         "preset": preset.to_dict(),
         "channels": channels.stop - channels.start,
         "sigma": errors.origin,
+        "caption": errors.filled,
         "independent": errors.independent and not preset.lines,  # the error of a ratio is the same everywhere
         "source_uuid": str(scan.uuid),
         "source_title": scan.title,

@@ -24,8 +24,6 @@ _ = gettext.gettext
 REFERENCES_ID = "udvd.references"
 REGIONS = tuple(f"region_{number}" for number in range(1, MOST + 1))
 MAPS = tuple(f"map_{number}" for number in range(1, MOST + 1))
-ENOUGH = 100
-"""Positions of a region that make the noise of its mean a tenth of that of one spectrum."""
 
 
 class ReferencesComputation(MapResults):
@@ -55,10 +53,12 @@ class ReferencesComputation(MapResults):
             reference_of_region(name, data.values, data.energy, mask.reshape(-1))
             for name, mask in zip(names, masks, strict=True)
         ]
-        amounts = unmix(data.values, data.energy, references, data.noise)
-        sigma = amounts.sigma if data.noise else numpy.full_like(amounts.sigma, numpy.nan)
+        amounts = unmix(data.values, data.energy, references, data.known)
+        sigma = numpy.full_like(amounts.sigma, numpy.nan) if data.known is None else amounts.sigma
         for row, (key, name, mask) in enumerate(zip(regions, names, masks, strict=True)):
-            facts = {**data.facts(), "references": names, "window": ends, "caption": _caption(name, int(mask.sum()))}
+            caption = f"1 is as much as the mean spectrum of {name!r}, {mask.sum()} positions, whose error is in sigma."
+            facts = {**data.facts(caption), "references": names, "window": ends}
+            facts["independent"] = False  # the references' errors are the same everywhere
             values, error = (each[row].reshape(data.shape) for each in (amounts.amplitudes, sigma))
             self.put(key, scan, name, "ref.", values, error, facts)
 
@@ -78,14 +78,6 @@ def create_references(
     computation.processing_id = REFERENCES_ID
     names = dict(zip(MAPS, region_names(regions), strict=False))
     return create_results(document_model, computation, scan, names)
-
-
-def _caption(name: str, positions: int) -> str:
-    """What the values are, and what is not in sigma."""
-    text = f"1 is as much as the mean spectrum of {name!r}, {positions} positions."
-    if positions < ENOUGH:
-        text += f" Its own noise, shared by all positions, is not in sigma: mark {ENOUGH} or more."
-    return text
 
 
 def _channels(energy: Axis, ends: Window) -> tuple[slice, Axis]:

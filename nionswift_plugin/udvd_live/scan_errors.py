@@ -13,7 +13,8 @@ from nion.swift.model import DataItem
 
 from udvd_core.axes import Axis
 from udvd_core.buffer import FrameBuffer
-from udvd_core.camera import measure_camera
+from udvd_core.camera import MOST_VALUES, Camera, measure_camera
+from udvd_core.defects import Defects, fill, find_defects
 from udvd_core.errors import InputError
 from udvd_core.framing import rectangles
 from udvd_core.maps.covariance import Covariance, DenoisedCovariance
@@ -29,9 +30,30 @@ BLOCK_BYTES = 4 << 20
 SAMPLE, RUN = 384, 16
 """Spectra that noise is measured on, in runs that follow each other."""
 
-_noise: weakref.WeakKeyDictionary[DataItem.DataItem, tuple[datetime.datetime | None, NoiseModel | None]] = (
+_cameras: weakref.WeakKeyDictionary[DataItem.DataItem, tuple[datetime.datetime | None, RawCamera | None]] = (
     weakref.WeakKeyDictionary()
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class RawCamera:
+    """What a raw scan tells of its camera.
+
+    Attributes
+    ----------
+    noise : NoiseModel
+        Of spectra, summed over q.
+    defects : Defects
+        Faulty pixels.
+    """
+
+    noise: NoiseModel
+    defects: Defects
+
+    @property
+    def faulty(self) -> Defects | None:
+        """The faulty pixels if there are any."""
+        return None if self.defects.usable.all() else self.defects
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +68,19 @@ class Errors:
         Whether positions share no errors.
     origin : str
         Where this is known from, or why it is not, for the operator.
+    defects : Defects or None
+        Faulty pixels of a raw scan, which are filled before it is mapped; None without any.
     """
 
     covariance: typing.Callable[[int], NoiseModel | Covariance] | None
     independent: bool
     origin: str
+    defects: Defects | None = None
+
+    @property
+    def filled(self) -> str:
+        """A sentence on the pixels that are filled, or none."""
+        return "" if self.defects is None else f"{self.defects.summary}: filled from their neighbours."
 
 
 def scan_of(item: DataItem.DataItem | None) -> tuple[ScanLayout, Axis]:
@@ -73,20 +103,37 @@ def scan_of(item: DataItem.DataItem | None) -> tuple[ScanLayout, Axis]:
     return layout, energy
 
 
-def blocks(item: DataItem.DataItem, layout: ScanLayout) -> typing.Iterator[tuple[int, Array]]:
-    """All spectra, summed over q, as flat number of the first and array (n, E), in order; on any thread."""
-    frames = max(1, BLOCK_BYTES // (4 * layout.frame_shape[0] * layout.frame_shape[1]))
-    for first in range(0, layout.count, frames):
-        yield first, read(item, layout, first, min(first + frames, layout.count))
+def blocks(
+    item: DataItem.DataItem, layout: ScanLayout, defects: Defects | None = None
+) -> typing.Iterator[tuple[int, Array]]:
+    """All spectra, summed over q, as flat number of the first and array (n, E), in order; on any thread.
+
+    Faulty pixels are filled before rows are summed.
+    """
+    for first, stop in _steps(layout):
+        frames = _frames(item, layout, first, stop)
+        yield first, (frames if defects is None else fill(frames, defects.usable)).sum(1)
 
 
 def read(item: DataItem.DataItem, layout: ScanLayout, start: int, stop: int) -> Array:
     """Spectra of flat positions `start` to `stop`, summed over q, shape (n, E); whoever asks holds the item's data."""
+    return _frames(item, layout, start, stop).sum(1)
+
+
+def _steps(layout: ScanLayout) -> typing.Iterator[tuple[int, int]]:
+    """First and last flat position, itself excluded, of what is read at once."""
+    number = max(1, BLOCK_BYTES // (4 * layout.frame_shape[0] * layout.frame_shape[1]))
+    for first in range(0, layout.count, number):
+        yield first, min(first + number, layout.count)
+
+
+def _frames(item: DataItem.DataItem, layout: ScanLayout, start: int, stop: int) -> Array:
+    """Frames (n, q, E)."""
     data: typing.Any = item.data
     if data is None:
         raise InputError(f"{item.title!r} has no data; select a spectrum image that has")
     parts = [
-        numpy.asarray(data[box], numpy.float32).reshape(-1, *layout.frame_shape).sum(1)
+        numpy.asarray(data[box], numpy.float32).reshape(-1, *layout.frame_shape)
         for _, _, box in rectangles(start, stop, layout.scan_shape)
     ]
     return numpy.concatenate(parts)
@@ -102,11 +149,12 @@ def errors_of(item: DataItem.DataItem, layout: ScanLayout, energy: Axis) -> Erro
         return Errors(lambda start: DenoisedCovariance(known, numbers[start:]), False, "what denoising left of errors")
     if _comes_from_ours(item):
         return Errors(None, False, "not known: this was made from a denoised item, map that one instead")
-    noise = noise_of(item, layout)
-    if noise is None:
+    camera = camera_of(item, layout)
+    if camera is None:
         return Errors(None, True, "not known: too little was recorded yet to measure noise")
+    noise = camera.noise
     origin = f"noise measured on the scan, gain {noise.gain:.3g}, read noise {noise.read_variance**0.5:.3g} counts"
-    return Errors(lambda start: noise, True, origin)
+    return Errors(lambda start: noise, True, origin, camera.faulty)
 
 
 def is_ours(metadata: typing.Mapping[str, typing.Any]) -> bool:
@@ -116,26 +164,49 @@ def is_ours(metadata: typing.Mapping[str, typing.Any]) -> bool:
 
 
 def noise_of(item: DataItem.DataItem, layout: ScanLayout) -> NoiseModel | None:
-    """Noise of a raw scan, measured on a sample of its spectra and kept until they change; None for too few spectra."""
+    """Noise of a raw scan's spectra; None for too few of them."""
+    camera = camera_of(item, layout)
+    return None if camera is None else camera.noise
+
+
+def camera_of(item: DataItem.DataItem, layout: ScanLayout) -> RawCamera | None:
+    """What a raw scan tells of its camera, kept until its data change; None for too few spectra.
+
+    Noise is measured on a sample, faulty pixels are looked for in the mean of all frames.
+    """
     modified = item.data_modified
-    kept = _noise.get(item)
+    kept = _cameras.get(item)
     if kept is None or kept[0] != modified:
-        kept = _noise[item] = (modified, _measured(item, layout))
+        kept = _cameras[item] = (modified, _measured(item, layout))
     return kept[1]
 
 
-def _measured(item: DataItem.DataItem, layout: ScanLayout) -> NoiseModel | None:
-    runs = min(SAMPLE // RUN, max(layout.count // RUN, 1))
+def _measured(item: DataItem.DataItem, layout: ScanLayout) -> RawCamera | None:
+    size = layout.frame_shape[0] * layout.frame_shape[1]
+    runs = min(min(SAMPLE, max(2 * RUN, MOST_VALUES // size)) // RUN, max(layout.count // RUN, 1))
     starts = numpy.linspace(0, max(layout.count - RUN, 0), runs).astype(int)
-    parts = [read(item, layout, int(start), min(int(start) + RUN, layout.count)) for start in starts]
+    parts = [_frames(item, layout, int(start), min(int(start) + RUN, layout.count)) for start in starts]
     parts = [part for part in parts if part.any()]  # the scan may not have been there yet
-    count = sum(map(len, parts))
-    if count < 2 * RUN:
+    if sum(map(len, parts)) < 2 * RUN:
         return None
-    buffer = FrameBuffer(count, (1, layout.frame_shape[1]))
+    sample = numpy.concatenate(parts)
+    total, number = numpy.zeros(layout.frame_shape), 0
+    for first, stop in _steps(layout):
+        frames = _frames(item, layout, first, stop)
+        total += frames.sum(0, dtype=numpy.float64)
+        number += int(frames.any((1, 2)).sum())
+    camera = _camera_of(sample)
+    defects = find_defects(total / max(number, 1), camera.noise, number)
+    if not defects.usable.all():
+        camera = _camera_of(fill(sample, defects.usable))
+    return RawCamera(camera.summed, defects)
+
+
+def _camera_of(frames: Array) -> Camera:
+    buffer = FrameBuffer(len(frames), (frames.shape[1], frames.shape[2]))
     try:
-        buffer.put(0, numpy.concatenate(parts)[:, None])
-        return measure_camera(buffer).noise
+        buffer.put(0, frames)
+        return measure_camera(buffer)
     finally:
         buffer.close()
 

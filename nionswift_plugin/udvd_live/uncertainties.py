@@ -38,12 +38,17 @@ def keep(items: typing.Iterable[DataItem.DataItem], packed: Array | None) -> Non
         `udvd_core.engine.protocol.Finished.uncertainty`; None where the model knows nothing.
     """
     for item in items:
-        if packed is not None and item.metadata.get(OURS, {}).get("kind") == "denoised":
+        if item.metadata.get(OURS, {}).get("kind") == "denoised":
             path = _path(item)
-            if path is None:
-                _in_memory[item] = packed
-                continue
             try:
+                if packed is None:  # those of an earlier result in the same item are not true of this one
+                    _in_memory.pop(item, None)
+                    if path is not None:
+                        path.unlink(missing_ok=True)
+                    continue
+                if path is None:
+                    _in_memory[item] = packed
+                    continue
                 path.parent.mkdir(exist_ok=True)
                 with replacing(path) as temporary, temporary.open("wb") as file:
                     numpy.save(file, packed, allow_pickle=False)

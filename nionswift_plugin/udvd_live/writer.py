@@ -71,6 +71,10 @@ class Writer:
         What the engine was told.
     kinds : sequence of str
         What is kept of each map, names of `MAP_ROWS`.
+    facts : mapping or None
+        For the metadata, in place of what they say of themselves.
+    earlier : sequence of DataItem
+        Results of the same scan; those of the same form are filled anew instead of making others.
     """
 
     def __init__(
@@ -80,9 +84,11 @@ class Writer:
         metadata: DataAndMetadata.DataMetadata,
         spec: ScanSpec,
         kinds: typing.Sequence[str] = ("value",),
+        facts: typing.Mapping[str, typing.Any] | None = None,
+        earlier: typing.Sequence[DataItem.DataItem] = (),
     ) -> None:
         self._document_model = document_model
-        self._title = raw.title
+        self._earlier = list(earlier)
         self._session_metadata = dict(raw.session_metadata)
         self._spec = spec
         self._facts: dict[str, typing.Any] = {
@@ -91,6 +97,7 @@ class Writer:
             "versions": {"nionswift-udvd": udvd_core.__version__, **_versions("nionswift", "numpy")},
             "state": PRELIMINARY,
             "settings": spec.to_dict()["training"],
+            **(facts or {}),
         }
         self._raw_metadata = metadata
         self._targets = [_Target("Denoised", _denoised_form(metadata, spec))]
@@ -131,6 +138,13 @@ class Writer:
                 return True
         return False
 
+    def mark(self, facts: typing.Mapping[str, typing.Any]) -> None:
+        """Add facts to the metadata of the items that are finished."""
+        self._facts.update(facts)
+        for target in self._targets:
+            if target.item is not None and not target.removed and not target.item._closed:
+                target.item.metadata = self._metadata(target)
+
     def finish(self, state: str, facts: typing.Mapping[str, typing.Any]) -> None:
         """Mark the items with their last state and let go of them; they do not change again."""
         self._document_model.perform_data_item_updates()
@@ -144,25 +158,37 @@ class Writer:
                 target.reference = None
 
     def _create(self, target: _Target) -> None:
-        item = DataItem.DataItem(large_format=True)
-        item.title = self._title_of(target)
-        item.metadata = self._metadata(target)  # before it is added: a follower must not follow it
-        self._document_model.append_data_item(item)
         form = target.form
-        item.reserve_data(data_shape=form.shape, data_dtype=numpy.dtype(numpy.float32), data_descriptor=form.descriptor)
-        item.session_metadata = self._session_metadata
+        earlier = next((each for each in self._earlier if self._fits(each, target)), None)
+        item = target.item = earlier or DataItem.DataItem(large_format=True)
+        if earlier is None or item.title == _title(target.label, item.metadata[OURS]):  # else the operator named it
+            item.title = self._title_of(target)
+        item.metadata = self._metadata(target)  # before it is added: a follower must not follow it
+        if earlier is None:
+            self._document_model.append_data_item(item)
+            item.reserve_data(
+                data_shape=form.shape, data_dtype=numpy.dtype(numpy.float32), data_descriptor=form.descriptor
+            )
+            item.session_metadata = self._session_metadata
         item.set_intensity_calibration(form.intensity)
         item.set_dimensional_calibrations(form.dimensions)
-        target.item = item
         target.reference = DataChannel.DataItemReference(self._document_model, item)
 
+    def _fits(self, item: DataItem.DataItem, target: _Target) -> bool:
+        """Whether an earlier result shows what this target will, in the same form."""
+        if item._closed or item.data_shape != target.form.shape or item.data_dtype != numpy.float32:
+            return False
+        ours, wanted = item.metadata[OURS], self._metadata(target)[OURS]
+        same = all(ours.get(key) == wanted.get(key) for key in ("kind", "shows"))
+        return same and ours.get("map", {}).get("name") == wanted.get("map", {}).get("name")
+
     def _title_of(self, target: _Target) -> str:
-        state = self._facts["state"]
-        label = target.label if state == FINAL else f"{target.label}, {state}"
-        return f"{self._title} ({label})"
+        return _title(target.label, self._facts)
 
     def _metadata(self, target: _Target) -> dict[str, typing.Any]:
         facts = dict(self._facts, kind="denoised" if target.map is None else "map")
+        if target.item is not None:
+            facts["item_uuid"] = str(target.item.uuid)  # copies carry the uuid of another item
         if target.map is not None:
             facts["map"] = dataclasses.asdict(self._spec.maps[target.map[0]])
             facts["shows"] = MAP_ROWS[target.map[1]]
@@ -190,6 +216,12 @@ class Writer:
             numpy.ascontiguousarray(data).reshape(shape + datum), data_descriptor=form.descriptor
         )
         self._document_model.update_data_item_partial(target.item, metadata, block, source, box + whole)
+
+
+def _title(label: str, facts: typing.Mapping[str, typing.Any]) -> str:
+    """``Spectrum Image EELS 12 (B K, preliminary)``."""
+    state = facts["state"]
+    return f"{facts['source_title']} ({label if state == FINAL else f'{label}, {state}'})"
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import json
+import os
 import pathlib
 import typing
 
@@ -26,6 +27,7 @@ SETTINGS: dict[str, typing.Any] = {
         {"name": "Window", "signal": [110, 120]},
     ],
     "training": {"budget_s": 4},
+    "python": os.environ.get("UDVD_ENGINE_PYTHON"),  # scripts/test-newest runs the engine on another interpreter
 }
 
 
