@@ -18,7 +18,7 @@ from nion.swift.model import DataItem
 
 from udvd_core.engine.local import LocalEngine
 from udvd_core.engine.protocol import Engine
-from udvd_core.errors import UdvdError
+from udvd_core.errors import SettingsError, UdvdError
 from udvd_core.settings import Training
 
 from . import preferences, scan_item
@@ -36,8 +36,12 @@ EngineFactory = typing.Callable[[Preferences], Engine]
 
 
 def local_engine(chosen: Preferences) -> Engine:
-    """The engine in a child process, with the interpreter of the settings."""
-    return LocalEngine(chosen.python)
+    """The engine in a child process, with the interpreter of the settings; on the GPU machine that they name."""
+    if chosen.engine is None:
+        return LocalEngine(chosen.python)
+    if chosen.certificates is None:
+        raise SettingsError(f"no certificates for {chosen.engine}; name their folder in the preferences")
+    return LocalEngine(chosen.python, cluster=(chosen.engine, chosen.certificates))
 
 
 class Companion:
@@ -76,7 +80,7 @@ class Companion:
         self._make_engine = make_engine
         self._clock = clock
         self._engine: Engine | None = None
-        self._closed = False
+        self._closed = self._outdated = False
         self._follower = Follower(document_model, self, exact)
         self.reprocessor = Reprocessor(document_model, lambda: self.jobs, lambda: make_engine(self.preferences), clock)
         self._closing_listener = document_model.about_to_close_event.listen(self.close)
@@ -99,6 +103,12 @@ class Companion:
             self.choose(follow=wanted)
         if wanted:
             self._start_engine()
+
+    def apply(self, chosen: Preferences) -> None:
+        """Take over settings that were stored already; another engine as soon as no scan needs this one."""
+        before, self.preferences = self.preferences, chosen
+        self._outdated |= _engine_of(before) != _engine_of(chosen)
+        self.follow(chosen.follow)
 
     def discard(self) -> None:
         """Delete the results of the newest scan; the raw scan stays."""
@@ -123,6 +133,7 @@ class Companion:
             return
         self._follower.tick()
         self._advance()
+        self._replace_engine()
         self.reprocessor.tick()
         ended = [job for job in self.jobs if job.phase is Phase.DONE]
         for job in ended[:-KEPT_JOBS]:
@@ -216,6 +227,16 @@ class Companion:
                 log.exception("UDVD, %s", job.recording.title)
                 job.fail(f"{type(error).__name__}: {error}")
 
+    def _replace_engine(self) -> None:
+        """Start the engine that the settings ask for, where they changed and nothing is under way."""
+        if self._outdated and all(job.phase is Phase.DONE for job in self.jobs):
+            self._outdated = False
+            if self._engine is not None:
+                self._engine.close()
+                self._engine = None
+            if self.preferences.follow:
+                self._start_engine()
+
     def _start_engine(self) -> None:
         if self._engine is None and not self._closed:
             try:
@@ -224,6 +245,11 @@ class Companion:
             except (UdvdError, OSError) as error:
                 self.trouble = str(error)
                 log.warning("UDVD does not follow scans: %s", error)
+
+
+def _engine_of(chosen: Preferences) -> tuple[str | None, ...]:
+    """The settings that an engine is made with."""
+    return chosen.python, chosen.engine, chosen.certificates
 
 
 def _engine_budget(training: Training) -> float:
@@ -238,8 +264,7 @@ def choose_for_all(path: pathlib.Path, chosen: Preferences) -> None:
     """Store preferences, and tell the companions of all open projects."""
     preferences.store(path, chosen)
     for companion in list(_companions.values()):
-        companion.preferences = chosen
-        companion.follow(chosen.follow)
+        companion.apply(chosen)
 
 
 def companion_of(document_model: typing.Any, configuration_folder: str = "") -> Companion:

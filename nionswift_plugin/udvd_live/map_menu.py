@@ -154,7 +154,8 @@ def folder_of(window: Window) -> pathlib.Path:
 def guarded(action: typing.Callable[[Window], typing.Any], window: Window) -> None:
     """Do what a menu entry does; what does not fit becomes a message."""
     try:
-        action(window)
+        with window.document_model.transaction_context():  # else Swift writes the whole project for every property
+            action(window)
     except UdvdError as error:
         notify(_("UDVD maps"), str(error))
     except Exception as error:

@@ -15,7 +15,7 @@ from udvd_core.axes import Axis
 from udvd_core.maps.covariance import Covariance, cut
 from udvd_core.noise import NoiseModel
 
-from .maps_computation import MAP, SIGMA, base_title, create_item, title_of
+from .maps_computation import MAP, SIGMA, base_title, create_item, hand_over, title_of, written_once
 from .scan_errors import Errors, blocks, errors_of, scan_of
 from .scan_item import OURS
 
@@ -119,16 +119,9 @@ class MapResults:
 
     def commit(self) -> None:
         """Hand over what was made; a title that the operator has not changed follows the name."""
-        for output, xdata in self._results.items():
-            item = self._computation._computation.get_output(output)
-            if item is None:
-                continue
-            ours = xdata.metadata[OURS]
-            if item.title == item.metadata.get(OURS, {}).get("title"):
-                item.title = ours["title"]
-            self._computation.set_referenced_xdata(output, xdata)
-            if ours["kind"] == MAP and item.caption != (caption := ours.get("caption", "")):
-                item.caption = caption
+        with written_once(self._computation._computation):
+            for output, xdata in self._results.items():
+                hand_over(self._computation, output, xdata)
 
 
 def output_of(key: str, kind: str) -> str:

@@ -6,6 +6,7 @@ thread. The windows are interval graphics on a picked spectrum, as those of Nion
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gettext
 import typing
@@ -71,15 +72,35 @@ class MapComputation:
     def commit(self) -> None:
         """Hand over what was made; a title that the operator has not changed follows the signal's label."""
         given = self._computation._computation
-        if self._results and (drawn := drawn_of(given)) is not None:
-            drawn.relabel(scan_of(given.get_input("scan"))[1])
-        for kind, xdata in self._results.items():
-            item = given.get_output(kind)
-            if item is not None and item.title == item.metadata.get(OURS, {}).get("title"):
-                item.title = xdata.metadata[OURS]["title"]
-            self._computation.set_referenced_xdata(kind, xdata)
-            if item is not None and kind == MAP and item.caption != xdata.metadata[OURS]["caption"]:
-                item.caption = xdata.metadata[OURS]["caption"]
+        with written_once(given):
+            if self._results and (drawn := drawn_of(given)) is not None:
+                drawn.relabel(scan_of(given.get_input("scan"))[1])
+            for kind, xdata in self._results.items():
+                hand_over(self._computation, kind, xdata)
+
+
+@contextlib.contextmanager
+def written_once(computation: Symbolic.Computation) -> typing.Iterator[None]:
+    """Let Swift write the project when all is done, and not anew for every property; on the main thread."""
+    storage = computation.project.project_storage_system
+    storage.enter_transaction()
+    try:
+        yield
+    finally:
+        storage.exit_transaction()
+
+
+def hand_over(computation: Facade.Computation, output: str, xdata: DataAndMetadata.DataAndMetadata) -> None:
+    """Give a map or its sigma to its item, with the title, unless the operator chose one, and the map's caption."""
+    item = computation._computation.get_output(output)
+    if item is None:
+        return
+    ours = xdata.metadata[OURS]
+    if item.title == item.metadata.get(OURS, {}).get("title"):
+        item.title = ours["title"]
+    computation.set_referenced_xdata(output, xdata)
+    if ours["kind"] == MAP and item.caption != (caption := ours.get("caption", "")):
+        item.caption = caption
 
 
 def make_map(scan: DataItem.DataItem, preset: Preset) -> tuple[Doubles, Doubles, dict[str, typing.Any]]:

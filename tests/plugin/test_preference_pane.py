@@ -5,17 +5,27 @@ from __future__ import annotations
 import json
 import sys
 
+import psutil
 import pytest
 from nion.ui import PreferencesDialog
 
+from nionswift_plugin.udvd_live import companion as companion_module
 from nionswift_plugin.udvd_live import engine_check, preference_pane, preferences
 from udvd_core.errors import UdvdError
 
 
 @pytest.fixture
-def pane(swift, companion, plug_in_settings):
+def pane(bare_swift, plug_in_settings):
     """The fields, as the dialog shows them."""
-    made = preference_pane.PaneHandler(plug_in_settings, swift.document_controller.event_loop)
+    made = preference_pane.PaneHandler(plug_in_settings, bare_swift.document_controller.event_loop)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def companion(bare_swift, plug_in_settings):
+    """A companion with a real engine that nobody has to wait for."""
+    made = companion_module.companion_of(bare_swift.document_model)
     yield made
     made.close()
 
@@ -60,6 +70,16 @@ def test_what_is_wrong_is_said_and_not_kept(pane, plug_in_settings, name, text, 
     assert pane.told_model.value == "" and preferences.load(plug_in_settings).training.disk_bytes == 100 << 30
 
 
+def test_another_engine_is_started_once_no_scan_needs_the_old_one(companion, pane):
+    first = companion.engine
+    pane.typed("python", sys.executable)
+    companion.tick()
+    assert companion.engine is not first and not psutil.pid_exists(first.pid)
+    pane.typed("engine", "tls://gpu:8786")
+    companion.tick()
+    assert companion.engine is None and "no certificates for tls://gpu:8786" in companion.trouble
+
+
 def test_fields_show_what_was_chosen():
     chosen = preference_pane.changed(preferences.Preferences(), "memory_gib", "2.5")
     assert preference_pane.shown(chosen, "memory_gib") == "2.5"
@@ -68,10 +88,10 @@ def test_fields_show_what_was_chosen():
         preference_pane.changed(chosen, "disk_gib", "")
 
 
-def test_the_test_button_says_what_it_found(swift, pane):
+def test_the_test_button_says_what_it_found(bare_swift, pane):
     pane.test_clicked(None)
     assert pane.testing_model.value == "Testing …"
-    swift.pump_until(lambda: pane.testing_model.value == "Test", 90)
+    bare_swift.pump_until(lambda: pane.testing_model.value == "Test", 90)
     assert f"Python {sys.version.split()[0]}" in pane.told_model.value and "torch" in pane.told_model.value
 
 
