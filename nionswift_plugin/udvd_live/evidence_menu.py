@@ -13,8 +13,9 @@ from nion.swift.model import DataItem, Graphics
 
 from udvd_core.errors import InputError
 
-from . import assessment, comparison, difference, evidence, intensity_scale, placement, preferences
+from . import assessment, comparison, difference, evidence, intensity_scale, placement, preferences, reprocess_menu
 from .intensity_scale import Displays
+from .library_scans import is_scan
 from .map_menu import guarded
 from .pairs import Pair, pair_shown
 from .scan_errors import is_ours
@@ -66,7 +67,7 @@ def assess_denoising(window: Window, displays: Displays) -> TaskWindow:
         if pair.denoised in window.document_model.data_items:
             assessment.store(pair, found)
 
-    task = Task(assessment.work(pair, _python(window), found))
+    task = Task(assessment.work(pair, _preferences(window).python, found))
     return TaskWindow(window, _("Assess Denoising"), task, done)
 
 
@@ -90,7 +91,7 @@ def export_to(window: Window, pair: Pair, parent: pathlib.Path) -> TaskWindow:
     """
     if not parent.is_dir():
         raise InputError(f"{parent} is no folder; choose one that exists")
-    task = Task(evidence.work(pair, window.document_model, parent, _python(window)))
+    task = Task(evidence.work(pair, window.document_model, parent, _preferences(window).python))
     return TaskWindow(window, _("Export Evidence"), task)
 
 
@@ -149,6 +150,8 @@ def _populate(window: Window, original: typing.Callable[..., None], menu: typing
             entries = [entry for entry in ENTRIES if entry[1] is same_intensity_scale]
         elif item is not None and is_ours(item.metadata):
             entries = [entry for entry in ENTRIES if entry[1] is not same_intensity_scale]
+        elif item is not None and is_scan(item, _preferences(window).cameras):
+            entries = [(reprocess_menu.TITLE, lambda window, displays: reprocess_menu.denoise_selected(window))]
         else:
             return
         menu.add_separator()
@@ -163,8 +166,8 @@ def _act(action: Action, window: Window, displays: Displays | None = None) -> No
     action(window, window.selected_display_items if displays is None else displays)
 
 
-def _python(window: Window) -> str | None:
-    return preferences.load(preferences.path_in(window.ui.get_configuration_location())).python
+def _preferences(window: Window) -> preferences.Preferences:
+    return preferences.load(preferences.path_in(window.ui.get_configuration_location()))
 
 
 def _show(window: Window, item: DataItem.DataItem) -> None:

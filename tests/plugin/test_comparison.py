@@ -286,4 +286,4 @@ def test_the_context_menu_has_what_applies(swift):
     every = [title for title, _action in evidence_menu.ENTRIES]
     assert context_titles(swift, pair.denoised) == ["Swift's", "-", *(t for t in every if "Scale" not in t)]
     assert context_titles(swift, *pair) == ["Swift's", "-", "Same Intensity Scale"]
-    assert context_titles(swift, pair.raw) == ["Swift's"]
+    assert context_titles(swift, pair.raw) == ["Swift's", "-", "Denoise Spectrum Image..."]
