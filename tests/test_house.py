@@ -48,7 +48,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         ),
         *("udvd_core.pca", "udvd_core.trust"),
     ),
-    ("udvd_core.lowrank", "udvd_core.intake"),
+    ("udvd_core.lowrank", "udvd_core.intake", "udvd_core.monitor"),
     ("udvd_core.guide",),
     ("udvd_core.blind",),
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -31,7 +32,9 @@ def weights_hash(network: torch.nn.Module) -> str:
 
 
 def save(path: pathlib.Path, network: BlindspotNetwork, **facts: typing.Any) -> None:
-    """Write weights and what is needed to rebuild their network; all or nothing.
+    """Write weights and what is needed to rebuild their network; all or nothing, and on the disk when this returns.
+
+    An earlier file stays beside the new one, as `previous`. A hash over all tells `load` of a single flipped bit.
 
     Parameters
     ----------
@@ -52,12 +55,22 @@ def save(path: pathlib.Path, network: BlindspotNetwork, **facts: typing.Any) -> 
         **facts,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    about["sha256"] = _file_hash(network, about)
     temporary = path.with_name(path.name + ".tmp")
     try:
         safetensors.torch.save_file(tensors, temporary, {"udvd": json.dumps(about)})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
     except safetensors.SafetensorError as error:
         raise OSError(f"{temporary} cannot be written: {_line(error)}") from None
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(path, previous(path))
     os.replace(temporary, path)
+
+
+def previous(path: pathlib.Path) -> pathlib.Path:
+    """Where the file that lay at `path` before is kept."""
+    return path.with_name(path.stem + ".previous" + path.suffix)
 
 
 def load(path: pathlib.Path) -> tuple[BlindspotNetwork, dict[str, typing.Any]]:
@@ -86,6 +99,8 @@ def load(path: pathlib.Path) -> tuple[BlindspotNetwork, dict[str, typing.Any]]:
                 raise WeightsError(f"{path} does not fit what it says of itself; it was changed or is damaged")
             network = BlindspotNetwork(pattern, (hidden_q, hidden_e), about["width"], about["whole_neighbours"])
             network.load_state_dict(tensors)
+            if about.pop("sha256", None) != _file_hash(network, about):
+                raise WeightsError(f"{path} is damaged: its SHA-256 is not that of its content; use an earlier file")
         else:
             network, about = _published(path), {"published": True}
     except FileNotFoundError:
@@ -103,6 +118,11 @@ def load(path: pathlib.Path) -> tuple[BlindspotNetwork, dict[str, typing.Any]]:
     if not all(bool(weight.isfinite().all()) for weight in network.parameters()):
         raise WeightsError(f"{path} holds weights that are not finite; use an earlier file")
     return network.eval(), about
+
+
+def _file_hash(network: torch.nn.Module, about: dict[str, typing.Any]) -> str:
+    """SHA-256 of weights and what is said of them."""
+    return hashlib.sha256((weights_hash(network) + json.dumps(about, sort_keys=True)).encode()).hexdigest()
 
 
 def _line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The command line: ``udvd denoise``, ``map``, ``assess``, ``simulate``, ``pretrain``, ``info``.
+"""The command line: ``udvd denoise``, ``map``, ``assess``, ``simulate``, ``certs``, ``serve``, ``pretrain``, ``info``.
 
 Every command ends with exit code 0, or with one line on standard error and exit code 2;
 ``--json`` adds one machine-readable last line on standard output.
@@ -13,7 +13,7 @@ import sys
 import typing
 
 import udvd_core
-from udvd_core.commands import assess, denoise, info, pretrain, simulate
+from udvd_core.commands import assess, certs, denoise, info, pretrain, serve, simulate
 from udvd_core.commands import map as mapping
 from udvd_core.commands.outcome import Outcome
 from udvd_core.errors import InputError, UdvdError
@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[typing.Any, str]] = {
     "map": (mapping, "map an element or a band of a scan, with its standard error"),
     "assess": (assess, "say how far a scan, or its denoised copy, can be trusted"),
     "simulate": (simulate, "simulate a scan with known truth"),
+    "certs": (certs, "make certificates for the machines of a lab"),
+    "serve": (serve, "make this machine's GPUs available to the lab"),
     "pretrain": (pretrain, "make the weights of the correction network from simulated scans"),
     "info": (info, "show versions, devices, models and weights"),
 }

@@ -45,19 +45,19 @@ class Trust:
         `GOOD`, `CARE`, `BAD`, or empty while too little has come to say.
     sentence : str
         Why, for the operator.
-    psnr : float
-        Peak signal-to-noise ratio that the standard errors of the result promise, dB; NaN where unknown. A proxy:
+    psnr : float or None
+        Peak signal-to-noise ratio that the standard errors of the result promise, dB; None where unknown. A proxy:
         what the standard errors do not know (too weak to be found) is not in it.
-    heldout : float
-        Log-likelihood per thousand held-out pixels above that of the mean spectrum; NaN where not judged.
+    heldout : float or None
+        Log-likelihood per thousand held-out pixels above that of the mean spectrum; None where not judged.
     alarm : str
         What is wrong with the scan itself; empty if nothing.
     """
 
     light: str = ""
     sentence: str = ""
-    psnr: float = math.nan
-    heldout: float = math.nan
+    psnr: float | None = None
+    heldout: float | None = None
     alarm: str = ""
 
 
@@ -99,23 +99,24 @@ class Monitor:
         sigma : callable or None
             Standard errors of denoised spectra of some numbers, (n, E), counts.
         heldout : float
-            See `Trust`.
+            See `Trust`; NaN where not judged.
         """
         known = numpy.flatnonzero(~numpy.isnan(self._recorded[:, 0]))
-        psnr = math.nan if sigma is None or not known.size else self._psnr(sigma(known[:: max(1, known.size // 64)]))
+        psnr = None if sigma is None or not known.size else self._psnr(sigma(known[:: max(1, known.size // 64)]))
+        gain = None if math.isnan(heldout) else heldout
         alarm = "" if self._drift is None else self._drift.alarm(noise)
         if noise is None or known.size < FEWEST:
-            return Trust("", "Too early to say", psnr, heldout, alarm)
+            return Trust("", "Too early to say", psnr, gain, alarm)
         light, sentence = self._verdict(known, noise)
         if light == GOOD and heldout <= 0:
             sentence = "Held-out counts are predicted no better than by the mean spectrum: positions look alike so far."
         if light == GOOD and (alarm or heldout <= 0):
             light = CARE
-        return Trust(light, sentence, psnr, heldout, alarm)
+        return Trust(light, sentence, psnr, gain, alarm)
 
-    def _psnr(self, sigma: Array) -> float:
+    def _psnr(self, sigma: Array) -> float | None:
         power = float((sigma**2).mean(dtype=numpy.float64))
-        return 10.0 * math.log10(self._peak**2 / power) if power > 0 and self._peak > 0 else math.nan
+        return 10.0 * math.log10(self._peak**2 / power) if power > 0 and self._peak > 0 else None
 
     def _verdict(self, known: Index, noise: NoiseModel) -> tuple[str, str]:
         """Light and sentence from sums over regions of the rows that are complete, or of all frames in a line."""

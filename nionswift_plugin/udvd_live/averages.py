@@ -14,7 +14,7 @@ from nion.swift.model import DataItem, Graphics, Symbolic
 from udvd_core.errors import InputError
 
 from .map_view import name_of, sigma_of
-from .maps_computation import array_of, base_title, create_item, extended, written_once
+from .maps_computation import array_of, base_title, create_item, extended
 from .scan_item import OURS
 
 _ = gettext.gettext
@@ -91,9 +91,9 @@ class AveragesComputation:
         """Hand them over; the caption tells the averages of regions in numbers."""
         item = self._computation._computation.get_output("averages")
         if self._averages is not None and item is not None:
-            with written_once(self._computation._computation):
-                self._computation.set_referenced_xdata("averages", self._averages)
-                item.caption = self._averages.metadata[OURS]["caption"]
+            self._computation.set_referenced_xdata("averages", self._averages)
+            if item.caption != (caption := self._averages.metadata[OURS]["caption"]):
+                item.caption = caption
 
 
 def region_sigma(values: Array, sigma: Array | None, masks: Masks, independent: bool) -> tuple[Doubles, Doubles]:

@@ -15,7 +15,7 @@ from udvd_core.axes import Axis
 from udvd_core.maps.covariance import Covariance, cut
 from udvd_core.noise import NoiseModel
 
-from .maps_computation import MAP, SIGMA, base_title, create_item, hand_over, title_of, written_once
+from .maps_computation import MAP, SIGMA, base_title, create_item, hand_over, title_of
 from .scan_errors import Errors, blocks, errors_of, scan_of
 from .scan_item import OURS
 
@@ -119,9 +119,8 @@ class MapResults:
 
     def commit(self) -> None:
         """Hand over what was made; a title that the operator has not changed follows the name."""
-        with written_once(self._computation._computation):
-            for output, xdata in self._results.items():
-                hand_over(self._computation, output, xdata)
+        for output, xdata in self._results.items():
+            hand_over(self._computation, output, xdata)
 
 
 def output_of(key: str, kind: str) -> str:

@@ -14,7 +14,7 @@ from nion.swift.model import DataItem, Symbolic
 
 from udvd_core.errors import InputError
 
-from .maps_computation import MAP, SIGMA, array_of, base_title, create_item, extended, written_once
+from .maps_computation import MAP, SIGMA, array_of, base_title, create_item, extended
 from .scan_item import OURS
 
 _ = gettext.gettext
@@ -78,9 +78,9 @@ class MapViewComputation:
         """Hand it over, with what its colours mean."""
         item = self._computation._computation.get_output("view")
         if self._view is not None and item is not None:
-            with written_once(self._computation._computation):
-                self._computation.set_referenced_xdata("view", self._view)
-                item.caption = self._view.metadata[OURS]["caption"]
+            self._computation.set_referenced_xdata("view", self._view)
+            if item.caption != (caption := self._view.metadata[OURS]["caption"]):
+                item.caption = caption
 
 
 def compose(

@@ -6,7 +6,6 @@ thread. The windows are interval graphics on a picked spectrum, as those of Nion
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gettext
 import typing
@@ -72,26 +71,17 @@ class MapComputation:
     def commit(self) -> None:
         """Hand over what was made; a title that the operator has not changed follows the signal's label."""
         given = self._computation._computation
-        with written_once(given):
-            if self._results and (drawn := drawn_of(given)) is not None:
-                drawn.relabel(scan_of(given.get_input("scan"))[1])
-            for kind, xdata in self._results.items():
-                hand_over(self._computation, kind, xdata)
-
-
-@contextlib.contextmanager
-def written_once(computation: Symbolic.Computation) -> typing.Iterator[None]:
-    """Let Swift write the project when all is done, and not anew for every property; on the main thread."""
-    storage = computation.project.project_storage_system
-    storage.enter_transaction()
-    try:
-        yield
-    finally:
-        storage.exit_transaction()
+        if self._results and (drawn := drawn_of(given)) is not None:
+            drawn.relabel(scan_of(given.get_input("scan"))[1])
+        for kind, xdata in self._results.items():
+            hand_over(self._computation, kind, xdata)
 
 
 def hand_over(computation: Facade.Computation, output: str, xdata: DataAndMetadata.DataAndMetadata) -> None:
-    """Give a map or its sigma to its item, with the title, unless the operator chose one, and the map's caption."""
+    """Give a map or its sigma to its item, with the title, unless the operator chose one, and the map's caption.
+
+    What has not changed is not set again: Swift writes the whole project for every property.
+    """
     item = computation._computation.get_output(output)
     if item is None:
         return

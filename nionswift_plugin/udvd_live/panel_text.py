@@ -135,8 +135,8 @@ def history_lines(job: Job | None) -> tuple[str, str]:
     """How signal-to-noise and held-out likelihood grew, each a sparkline and its last value; empty while unknown."""
     if job is None:
         return "", ""
-    psnr = [trust.psnr for trust in job.history if math.isfinite(trust.psnr)]
-    heldout = [trust.heldout for trust in job.history if math.isfinite(trust.heldout)]
+    psnr = [trust.psnr for trust in job.history if trust.psnr is not None]
+    heldout = [trust.heldout for trust in job.history if trust.heldout is not None]
     return (
         f"PSNR {sparkline(psnr)} {psnr[-1]:.1f} dB expected" if psnr else "",
         f"Held out {sparkline(heldout)} {heldout[-1]:+.1f} per 1000" if heldout else "",

@@ -117,7 +117,7 @@ def blocks(
 
 def read(item: DataItem.DataItem, layout: ScanLayout, start: int, stop: int) -> Array:
     """Spectra of flat positions `start` to `stop`, summed over q, shape (n, E); whoever asks holds the item's data."""
-    return _frames(item, layout, start, stop).sum(1)
+    return numpy.asarray(_frames(item, layout, start, stop).sum(1))
 
 
 def _steps(layout: ScanLayout) -> typing.Iterator[tuple[int, int]]:

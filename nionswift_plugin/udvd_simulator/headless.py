@@ -159,12 +159,12 @@ class HeadlessSwift:
         root.handlers[:] = handlers
         with teardown.skipping(self._skip_plug_ins):
             app.initialize(load_plug_ins=self._load_plug_ins, use_root_dir=False)
-        profile, reference = self._open_profile()
+        profile, reference = self._open_profile(app)
         app._Application__profile = profile  # type: ignore[attr-defined]
         self._document_controller = app.open_project_window(reference)
         self.pump()
 
-    def _open_profile(self) -> tuple[typing.Any, typing.Any]:
+    def _open_profile(self, app: Application.Application) -> tuple[typing.Any, typing.Any]:
         from nion.swift.model import Cache, FileStorageSystem, Profile
 
         profile_path = self.folder / "profile.nsproj"
@@ -176,7 +176,7 @@ class HeadlessSwift:
         storage.load_properties()
         arguments: dict[str, typing.Any] = {}
         if "event_loop" in inspect.signature(Profile.Profile.__init__).parameters:  # nionswift 16.18
-            arguments["event_loop"] = self._loop
+            arguments["event_loop"] = app.event_loop  # which the window runs; computations wait for it
         profile = Profile.Profile(
             storage_system=storage, cache_factory=Cache.DbCacheFactory(self.folder, "Lab"), **arguments
         )

@@ -50,6 +50,30 @@ def test_a_save_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == before
 
 
+def test_the_file_before_is_kept(tmp_path):
+    path = tmp_path / "a.safetensors"
+    for step in (1, 2, 3):
+        checkpoint.save(path, random_network(), step=step)
+    assert [checkpoint.load(each)[1]["step"] for each in (path, checkpoint.previous(path))] == [3, 2]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_no_flipped_bit_goes_unseen(tmp_path, rng):
+    """Neither in a weight nor in what is said of them; padding between header and weights says nothing."""
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, random_network(), step=1234567)
+    content = path.read_bytes()
+    step, weights = content.index(b"1234567"), len(content) - 4 * int(rng.integers(1, 500))
+    for at, bit in ((step + 3, 0), (step, 1), (weights, 0), (weights + 1, 7), (len(content) - 2, 0)):
+        changed = bytearray(content)
+        changed[at] ^= 1 << bit
+        path.write_bytes(changed)
+        with pytest.raises(WeightsError, match="SHA-256 is not that of its content"):
+            checkpoint.load(path)
+    path.write_bytes(content)
+    assert checkpoint.load(path)[1]["step"] == 1234567
+
+
 def test_a_folder_that_is_gone_is_an_os_error(tmp_path):
     with pytest.raises(OSError, match="gone"):
         checkpoint.save(tmp_path / "gone" / "a.safetensors", random_network())
@@ -229,11 +253,17 @@ ABOUT = {"width": 4, "hidden": [0, 1], "frames": 9, "groups": 4, "whole_neighbou
     ids=str,
 )
 def test_safetensors_of_something_else_are_refused(tmp_path, about):
-    path = tmp_path / "other.safetensors"
-    safetensors.torch.save_file(random_network().state_dict(), path, {"udvd": json.dumps(ABOUT)})
+    path, network = tmp_path / "other.safetensors", random_network()
+
+    def write(about):
+        if isinstance(about, dict):
+            about = {**about, "sha256": checkpoint._file_hash(network, about)}
+        text = about if isinstance(about, str) else json.dumps(about)
+        safetensors.torch.save_file(network.state_dict(), path, None if about is None else {"udvd": text})
+
+    write(ABOUT)
     checkpoint.load(path)  # what the cases are changed from is good
-    text = about if isinstance(about, str) else json.dumps(about)
-    safetensors.torch.save_file(random_network().state_dict(), path, None if about is None else {"udvd": text})
+    write(about)
     refuse(path)
 
 

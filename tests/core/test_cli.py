@@ -105,7 +105,7 @@ def fake(monkeypatch):
     class Engine(FakeEngine):
         pass
 
-    monkeypatch.setattr(denoise, "_engine_type", lambda name: Engine)
+    monkeypatch.setattr(denoise, "_engine_type", lambda *_: Engine)
     monkeypatch.setattr(denoise, "PUSH_FRAMES", 5)
     return Engine
 
@@ -183,8 +183,9 @@ def test_a_fault_of_ours_is_one_line_too(tmp_path, capsys, fake, monkeypatch):
         (["--blind", "3"], "want auto or QxE"),
         (["--blind", "1x-1"], "want auto or QxE"),
         (["--energy", "abc"], "want OFFSET:STEP in eV"),
-        (["--engine", "tls://gpu:8786"], "not built yet"),
-        (["--engine", "cloud"], "want inline or local"),
+        (["--engine", "tls://gpu:8786"], "needs --certs FOLDER"),
+        (["--engine", "tcp://gpu:8786"], "want tls://HOST:PORT"),
+        (["--engine", "cloud"], "want inline, local or tls://HOST:PORT"),
         (["--budget", "-1"], "want 0 or more"),
         (["--budget", "inf"], "want seconds"),
         (["--budget", "soon"], "invalid float value"),
@@ -200,7 +201,7 @@ def test_denoise_refuses(tmp_path, capsys, monkeypatch, options, message):
     write(tmp_path / "in.npy", Y, X, E)
     real = denoise._engine_type
     monkeypatch.setattr(
-        denoise, "_engine_type", lambda name: real(name) if name not in denoise.ENGINES else pytest.fail
+        denoise, "_engine_type", lambda name, certs: real(name, certs) if name not in denoise.ENGINES else pytest.fail
     )
     assert message in refused(capsys, "denoise", tmp_path / "in.npy", "--output", tmp_path / "out.npy", *options)
     assert not (tmp_path / "out.npy").exists()
@@ -242,7 +243,7 @@ def test_standard_errors_are_written_beside_the_result(tmp_path, capsys):
 
 
 def test_denoise_refuses_bad_files_before_an_engine_starts(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(denoise, "_engine_type", lambda name: pytest.fail)
+    monkeypatch.setattr(denoise, "_engine_type", lambda *_: pytest.fail)
     numpy.save(tmp_path / "nan.npy", numpy.full((3, 4, 16), numpy.nan))
     write(tmp_path / "good.npy", Y, X, E)
     cases = {

@@ -1,11 +1,20 @@
 """What the tests of all engines share: small scans, and someone who takes a scan through an engine."""
 
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
 import time
 
 import numpy
+import psutil
 import pytest
 
 from udvd_core.axes import Axis
+from udvd_core.engine import certificates
 from udvd_core.engine.protocol import Block, Failed, Finished, Resend, Status
 from udvd_core.settings import ScanSpec, Training
 
@@ -100,6 +109,87 @@ class Driver:
         """Poll for a while."""
         until = time.monotonic() + seconds
         self.wait(lambda: time.monotonic() >= until)
+
+
+class Lab:
+    """Certificates of a lab, and the GPU machines that run here for it, on loopback with real TLS."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        certificates.make(folder, ["127.0.0.1", "swift"])
+        self.gpu, self.swift = folder / "127.0.0.1", folder / "swift"
+
+    def serve(self, *options, certs=None, port=None, workers=1):
+        """Start ``udvd serve``; its process, and its lines in the file ``serve.PORT.log``."""
+        port = port or free_port()
+        command = [sys.executable, "-m", "udvd_core", "serve", "--host", "127.0.0.1", "--port", str(port), *options]
+        command += ["--certs", str(certs or self.gpu), "--workers", str(workers), "--allow-root"]
+        env = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+        return Served(command, env, self.folder / f"serve.{port}.log", port)
+
+
+class Served:
+    """A GPU machine: ``udvd serve`` in a process of its own."""
+
+    def __init__(self, command, env, log, port):
+        self.port, self.address, self.log = port, f"tls://127.0.0.1:{port}", log
+        with open(log, "wb") as file:
+            self.process = subprocess.Popen(command, env=env, stderr=file, stdout=file)
+
+    def wait(self, line="ready", seconds=60.0):
+        """Wait until it says something."""
+        return self.wait_until(lambda: line in self.log.read_text(), seconds)
+
+    def wait_until(self, condition, seconds=60.0):
+        """Wait until something is so, while it runs."""
+        until = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None and time.monotonic() < until, self.log.read_text()
+            time.sleep(0.05)
+        return self
+
+    def family(self):
+        """All its processes."""
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process(self.process.pid).children(recursive=True)
+        return []
+
+    def end(self, number=signal.SIGTERM):
+        """End it; nothing of it may be left. Returns its exit code."""
+        family = self.family()
+        self.process.send_signal(number)
+        code = self.process.wait(30)
+        left = psutil.wait_procs(family, 10)[1]
+        for process in left:
+            process.kill()
+        assert not left, f"left running: {left}"
+        return code
+
+
+def free_port():
+    """First of four ports in a row that nobody uses."""
+    for port in range(20000 + os.getpid() % 10000, 60000, 7):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for each in range(port, port + 7):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", each))
+            return port
+    pytest.fail("no free ports")
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """One authority for all tests."""
+    return Lab(tmp_path_factory.mktemp("lab") / "certs")
+
+
+@pytest.fixture(scope="session")
+def served(lab):
+    """One GPU machine for all tests that leave it as it is: one worker on the processor."""
+    machine = lab.serve()
+    try:
+        yield machine.wait()
+    finally:
+        machine.end()
 
 
 @pytest.fixture

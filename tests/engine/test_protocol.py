@@ -6,6 +6,7 @@ import re
 import numpy
 import pytest
 
+from udvd_core.engine.cluster import ClusterEngine
 from udvd_core.engine.inline import InlineEngine
 from udvd_core.engine.local import LocalEngine
 from udvd_core.engine.protocol import Block, Failed, Finished, Resend, Status
@@ -20,10 +21,13 @@ MAPS = (MapWindow("plain", (104.0, 110.0)), MapWindow("edge", (120.0, 130.0), (1
 scan_ids = (f"scan {number}" for number in itertools.count())
 
 
-@pytest.fixture(scope="module", params=[InlineEngine, LocalEngine])
+@pytest.fixture(scope="module", params=[InlineEngine, LocalEngine, ClusterEngine])
 def engine(request):
     """One engine for all tests: as in Swift, it lives through many scans."""
-    engine = request.param()
+    if request.param is ClusterEngine:
+        engine = ClusterEngine(request.getfixturevalue("served").address, request.getfixturevalue("lab").swift)
+    else:
+        engine = request.param()
     yield engine
     engine.close()
 
@@ -254,4 +258,4 @@ def test_a_scan_that_was_never_opened_is_refused(engine, counts, make_spec):
 
 
 def test_it_says_where_it_runs(engine):
-    assert engine.describe().startswith(("inline", "local process"))
+    assert engine.describe().startswith(("inline", "local process", "GPU machine tls://"))

@@ -70,6 +70,24 @@ def test_a_checkpoint_that_cannot_be_used_means_beginning_anew(tmp_path, make_sp
     assert events[-1].final == 20
 
 
+def test_a_damaged_checkpoint_means_going_on_from_the_one_before(tmp_path, make_spec, counts):
+    service = Service()
+    spec = make_spec("a", budget_s=60.0)
+    service.open(spec)
+    service.push("a", 0, counts(spec))
+    path = tmp_path / "a.safetensors"
+    for _ in range(2):
+        service.work(0.2)
+        service._open["a"].session.save(str(path))
+    service.close()
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    again = Service()
+    again.open(spec, str(path))
+    (status,) = again.work(0.1)
+    assert status.step == checkpoint.load(checkpoint.previous(path))[1]["step"] > 0
+    again.close()
+
+
 def test_several_scans_share_the_time(make_spec, counts):
     service = Service()
     specs = [make_spec(name, budget_s=60.0) for name in "abc"]

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 from udvd_core.engine import wire
 from udvd_core.engine.protocol import Block, Failed, Finished, Resend, Status
 from udvd_core.errors import EngineError
+from udvd_core.monitor import Trust
 
 floats = st.floats(width=32, allow_nan=True, allow_infinity=True)
 numbers = st.integers(0, 2**53)
@@ -30,9 +31,11 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=8,
 )
+figures = st.none() | st.floats(allow_nan=False)
+trusts = st.builds(Trust, texts, texts, figures, figures, texts)
 events = st.one_of(
     st.builds(Block, texts, numbers, arrays_of(2) | arrays_of(3), arrays_of(3), st.booleans(), numbers),
-    st.builds(Status, texts, *[numbers] * 4, texts, texts, texts, texts),
+    st.builds(Status, texts, *[numbers] * 4, *[texts] * 5, trusts),
     st.builds(Finished, texts, *[numbers] * 3, st.dictionaries(texts, json_values, max_size=3), texts),
     st.builds(Resend, texts, texts),
     st.builds(Failed, texts, texts),

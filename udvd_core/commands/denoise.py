@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", default="inline", metavar="inline|local|tls://HOST:PORT", help="where it runs (default: inline)"
     )
+    parser.add_argument("--certs", metavar="FOLDER", help="this machine's folder from udvd certs, for --engine tls://")
     error_files.add_arguments(parser)
     parser.add_argument("--frames", action="store_true", help="denoise whole frames (q, E) and not their sums over q")
 
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> Outcome:
     """Denoise a file."""
     source, target = pathlib.Path(args.input), pathlib.Path(args.output)
     training = _training(args)
-    engine_type = _engine_type(args.engine)
+    engine_type = _engine_type(args.engine, args.certs)
     check_output(target)
     error_files.check(args)
     if target.exists() and source.exists() and target.samefile(source):
@@ -87,6 +88,7 @@ def run(args: argparse.Namespace) -> Outcome:
     }
     write_scan(target, _result(scan, spec, data), provenance)
     missing = error_files.write(args, scan, finished.uncertainty, provenance)
+    missing = "; ".join(filter(None, (missing, _ending(args.certs))))
     return _outcome(target, spec, finished, provenance, missing)
 
 
@@ -187,14 +189,38 @@ def _hidden(blind: str) -> tuple[int, int] | None:
     return int(found[1]), int(found[2])
 
 
-def _engine_type(name: str) -> typing.Callable[[], Engine]:
-    """Import an engine by name."""
-    if name.startswith("tls://"):
-        raise EngineError(f"engine {name} is not built yet; this version has {' and '.join(ENGINES)}")
+def _engine_type(name: str, certs: str | None = None) -> typing.Callable[[], Engine]:
+    """Import an engine by name; one on another machine is asked first whether it would take us."""
+    if "://" in name:
+        return _cluster(name, certs)
     if name not in ENGINES:
-        raise EngineError(f"engine {name!r} is not known; want {' or '.join(ENGINES)}")
+        raise EngineError(f"engine {name!r} is not known; want {', '.join(ENGINES)} or tls://HOST:PORT")
     module = importlib.import_module(f"udvd_core.engine.{name}")
     return typing.cast(typing.Callable[[], Engine], getattr(module, ENGINES[name]))
+
+
+def _cluster(name: str, certs: str | None) -> typing.Callable[[], Engine]:
+    """An engine on a GPU machine of the lab."""
+    from udvd_core.engine import certificates, tls
+
+    address = tls.Address.parse(name)
+    if certs is None:
+        raise EngineError(f"--engine {name} needs --certs FOLDER: this machine's folder from udvd certs")
+    tls.look(address, certificates.load(pathlib.Path(certs)))
+    cluster = importlib.import_module("udvd_core.engine.cluster")
+    return lambda: typing.cast(Engine, cluster.ClusterEngine(name, certs))
+
+
+def _ending(certs: str | None) -> str:
+    """A sentence where this machine's certificate is about to end, or has while the scan was denoised."""
+    if certs is None:
+        return ""
+    from udvd_core.engine import certificates
+
+    try:
+        return certificates.load(pathlib.Path(certs)).warning()
+    except EngineError as error:
+        return str(error)
 
 
 def _result(scan: Scan, spec: ScanSpec, data: Array) -> Scan:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib
 import importlib.metadata
 import os
@@ -14,6 +13,7 @@ import typing
 import udvd_core
 from udvd_core.commands.denoise import ENGINES
 from udvd_core.commands.outcome import Outcome
+from udvd_core.engine.hello import weights
 from udvd_core.settings import MODELS
 
 NEED_NO_TORCH = ("guide", "pca", "raw")
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> Outcome:
         "packages": {name: _version(name) for name in PACKAGES},
         "devices": [],
         "models": list(MODELS),
-        "engines": list(ENGINES),
+        "engines": [*ENGINES, "tls://HOST:PORT"],
         "parameters": {},
         "weights": weights(pathlib.Path(udvd_core.__file__).parent / "weights"),
         "note": "",
@@ -66,15 +66,6 @@ def parameters() -> dict[str, int]:
     blindspot = importlib.import_module("udvd_core.blindspot")
     networks = {f"udvd, {frames} frames": blindspot.paper_network(frames=frames, hidden=(1, 1)) for frames in (9, 5)}
     return {name: sum(tensor.numel() for tensor in network.parameters()) for name, network in networks.items()}
-
-
-def weights(folder: pathlib.Path) -> dict[str, str]:
-    """SHA-256 of every file of weights that is shipped."""
-    found = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
 
 
 def _version(name: str) -> str | None:

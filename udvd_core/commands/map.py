@@ -17,17 +17,17 @@ from udvd_core.defects import Defects
 from udvd_core.errors import InputError
 from udvd_core.files import Scan, read_scan
 from udvd_core.maps.core_loss import EdgeMap
+from udvd_core.maps.covariance import cut
 from udvd_core.maps.line_maps import surroundings
 from udvd_core.maps.preset_maps import preset_maps
-from udvd_core.maps.presets import BUILT_IN, Preset
+from udvd_core.maps.presets import BUILT_IN, FILE, Preset, read_presets
 from udvd_core.noise import NoiseModel
 from udvd_core.settings import BACKGROUNDS, MapWindow
 
-PRESETS = {preset.name: preset for preset in BUILT_IN}
 TOGETHER = {
     "line": ("ratio", "step", "relative_to"),
     "references": ("within",),
-    "preset": ("k", "measure_overlap"),
+    "preset": ("presets", "k", "measure_overlap"),
 }
 """Options that go with another one only."""
 
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     windows = parser.add_mutually_exclusive_group(required=True)
     windows.add_argument("--signal", metavar="A:B", help="window that is summed, eV; below zero --signal=-2:2")
-    windows.add_argument("--preset", metavar="NAME", help=f"maps by name: {', '.join(PRESETS)}")
+    windows.add_argument("--preset", metavar="NAME", help=f"maps by name: {', '.join(each.name for each in BUILT_IN)}")
     map_lines.add_window(windows)
     map_references.add_window(windows)
     parser.add_argument(
@@ -56,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="C:D",
         help="windows that the background is fitted in, jointly, eV; without any the signal is summed plainly",
+    )
+    parser.add_argument(
+        "--presets",
+        metavar="FOLDER",
+        help=f"with --preset: folder with {FILE}, which holds the presets that were saved in Swift: its configuration"
+        " folder, or one that the file was copied to",
     )
     parser.add_argument("--method", choices=BACKGROUNDS, help="background model (default: power_law)")
     parser.add_argument(
@@ -101,10 +107,10 @@ def _run_preset(args: argparse.Namespace) -> Outcome:
 
 def _run_fits(args: argparse.Namespace) -> Outcome:
     """Map a line, or reference spectra."""
-    if args.background or args.method or args.uncertainty:
+    if args.background or args.method:
         raise InputError(
-            "--background, --method and --uncertainty do not go with --line and --references: these fit the background"
-            " along with the rest, and know sigma for raw scans only"
+            "--background and --method do not go with --line and --references: these fit the background along with"
+            " the rest"
         )
     targets = targets_of(args, (map_lines if args.line else map_references).names_of(args))
     scan = _read(args)
@@ -114,14 +120,11 @@ def _run_fits(args: argparse.Namespace) -> Outcome:
         part, _ = map_references.window_of(args, scan.energy)
     with Progress(f"mapping {pathlib.Path(args.input).name}") as progress:
         errors, defects, warning = errors_of(args, scan, progress)
-        noise = errors if isinstance(errors, NoiseModel) else None
+        known = cut(known_at(errors, slice(0, scan.count)), part.start)
         progress.update(0.5, "fitting")
         spectra = spectra_of(scan, defects, part)
-        made, facts, more = (map_lines if args.line else map_references).make(args, scan, spectra, noise)
-    if is_unknown := noise is None:
-        warning = f"{args.input} is denoised, and its errors are not those of counting: sigma is NaN; map the raw scan"
-    told = "; ".join(each for each in (warning, more if not is_unknown else "") if each)
-    return write_maps(args, scan, made, targets, {**facts, **_origin(args, errors, defects)}, told)
+        made, facts = (map_lines if args.line else map_references).make(args, scan, spectra, known)
+    return write_maps(args, scan, made, targets, {**facts, **_origin(args, errors, defects)}, warning)
 
 
 def map_scan(
@@ -177,15 +180,31 @@ def _preset(args: argparse.Namespace) -> Preset:
     if args.preset is not None:
         if args.background or args.method:
             raise InputError("--background and --method go with --signal; a preset has its own")
-        if args.preset not in PRESETS:
-            raise InputError(f"preset {args.preset!r} is not known; want one of {', '.join(map(repr, PRESETS))}")
-        return PRESETS[args.preset]
+        return _named(args)
     if args.method and not args.background:
         raise InputError(f"--method {args.method} wants the window that it is fitted in: give --background C:D")
     low, high = parse_window("--signal", args.signal)
     background = tuple(parse_window("--background", text) for text in args.background)
     name = f"{low:g} to {high:g} eV"
     return Preset(name, (MapWindow(name, (low, high), background, args.method or MapWindow.model),))
+
+
+def _named(args: argparse.Namespace) -> Preset:
+    """A preset by its name, those of the operator before built-in ones."""
+    presets = {preset.name: preset for preset in BUILT_IN}
+    if args.presets is not None:
+        folder = pathlib.Path(args.presets)
+        if not (folder / FILE).is_file():
+            raise InputError(f"{folder} holds no presets; want the folder with {FILE}, where Swift saved them")
+        presets, trouble = read_presets(folder)
+        if trouble:
+            raise InputError(trouble)
+    if args.preset not in presets:
+        raise InputError(
+            f"preset {args.preset!r} is not known; want one of {', '.join(map(repr, presets))}"
+            + ("" if args.presets else ", or give --presets FOLDER for those saved in Swift")
+        )
+    return presets[args.preset]
 
 
 def _read(args: argparse.Namespace) -> Scan:

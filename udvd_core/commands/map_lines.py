@@ -11,6 +11,7 @@ from udvd_core.commands.map_errors import Array
 from udvd_core.commands.map_files import REGION, Made, parse_region, parse_window
 from udvd_core.errors import InputError
 from udvd_core.files import Scan
+from udvd_core.maps.covariance import Covariance
 from udvd_core.maps.line_maps import line_maps, ratio_map, shift_map, surroundings
 from udvd_core.noise import NoiseModel
 
@@ -55,23 +56,23 @@ def window_of(args: argparse.Namespace) -> tuple[float, float]:
 
 
 def make(
-    args: argparse.Namespace, scan: Scan, spectra: Array, noise: NoiseModel | None
-) -> tuple[list[Made], dict[str, typing.Any], str]:
-    """Maps of the line, from the channels of `surroundings`, facts of all, and no warning."""
+    args: argparse.Namespace, scan: Scan, spectra: Array, errors: NoiseModel | Covariance | None
+) -> tuple[list[Made], dict[str, typing.Any]]:
+    """Maps of the line, from the channels of `surroundings`, and facts of all."""
     window = window_of(args)
     _, energy = surroundings(scan.energy, window)
     if args.ratio:
         if args.step or args.relative_to:
             raise InputError("--step and --relative-to do not go with --ratio: white lines stand on steps always")
         lines = parse_window("--ratio", args.ratio)
-        each = ratio_map(spectra, energy, window, lines, noise)
-        return [Made("ratio", "", each.values, each.sigma, {"lines": lines})], {"line": window}, ""
+        each = ratio_map(spectra, energy, window, lines, errors)
+        return [Made("ratio", "", each.values, each.sigma, {"lines": lines})], {"line": window}
     region = numpy.ones(scan.count, numpy.bool_)
     if args.relative_to:
         region = parse_region("--relative-to", args.relative_to, scan.scan_shape)
-    position, width = line_maps(spectra, energy, window, noise, step=args.step)
+    position, width = line_maps(spectra, energy, window, errors, step=args.step)
     shift, sigma = shift_map(position.values, position.sigma, region)
     made = [Made(each.name, each.units, each.values, each.sigma, {"name": each.name}) for each in (position, width)]
     made[0].facts["note"] = COMMON
     facts = {"name": "shift", "relative_to": args.relative_to}
-    return [*made, Made("shift", "eV", shift, sigma, facts)], {"line": window, "step": args.step}, ""
+    return [*made, Made("shift", "eV", shift, sigma, facts)], {"line": window, "step": args.step}

@@ -14,13 +14,12 @@ from udvd_core.commands.map_errors import Array, spectra_of
 from udvd_core.commands.map_files import REGION, Made, parse_region, parse_window
 from udvd_core.errors import InputError
 from udvd_core.files import Scan, read_scan
+from udvd_core.maps.covariance import Covariance
 from udvd_core.maps.references import Reference, reference_of_array, reference_of_region
 from udvd_core.maps.unmix import unmix
 from udvd_core.noise import NoiseModel
 
 IN_SCAN = re.compile(r"(?P<name>[^=]+)=(?P<region>-?\d+:-?\d+(,-?\d+:-?\d+)*)")
-ENOUGH = 100
-"""Positions of a region that make the noise of its mean a tenth of that of one spectrum."""
 
 
 def add_window(group: argparse._MutuallyExclusiveGroup) -> None:
@@ -68,32 +67,24 @@ def window_of(args: argparse.Namespace, energy: Axis) -> tuple[slice, Axis]:
 
 
 def make(
-    args: argparse.Namespace, scan: Scan, spectra: Array, noise: NoiseModel | None
-) -> tuple[list[Made], dict[str, typing.Any], str]:
-    """A map of each reference, from the channels of `window_of`; facts of all; and a sentence of warning or none."""
+    args: argparse.Namespace, scan: Scan, spectra: Array, errors: NoiseModel | Covariance | None
+) -> tuple[list[Made], dict[str, typing.Any]]:
+    """A map of each reference, from the channels of `window_of`, and facts of all."""
     _, energy = window_of(args, scan.energy)
-    references, few = [], []
+    references = []
     for name, text in zip(names_of(args), args.references, strict=True):
         if found := IN_SCAN.fullmatch(text):
             mask = parse_region("--references", found["region"], scan.scan_shape)
             references.append(reference_of_region(name, spectra, energy, mask))
-            if mask.sum() < ENOUGH:
-                few.append(f"{name!r} ({mask.sum()})")
         else:
             references.append(_from_file(name, pathlib.Path(text), scan.energy, energy))
-    found_amounts = unmix(spectra, energy, references, noise)
-    sigma = found_amounts.sigma if noise is not None else numpy.full_like(found_amounts.sigma, numpy.nan)
+    amounts = unmix(spectra, energy, references, errors)
+    sigma = amounts.sigma if errors is not None else numpy.full_like(amounts.sigma, numpy.nan)
     made = [
         Made(each.name, "ref.", values, error, {"name": each.name, "counts": float(each.spectrum.sum())})
-        for each, values, error in zip(references, found_amounts.amplitudes, sigma, strict=True)
+        for each, values, error in zip(references, amounts.amplitudes, sigma, strict=True)
     ]
-    warning = ""
-    if few:
-        warning = (
-            f"references of few positions have noise of their own, shared by all positions and not in sigma:"
-            f" {', '.join(few)}; mark {ENOUGH} or more"
-        )
-    return made, {"references": args.references, "within": args.within}, warning
+    return made, {"references": args.references, "within": args.within}
 
 
 def _from_file(name: str, path: pathlib.Path, whole: Axis, energy: Axis) -> Reference:

@@ -58,6 +58,8 @@ class Child:
         Name of the ring's shared memory.
     folder : path
         For checkpoints and the log.
+    options : sequence of str
+        Further ones of the host.
 
     Raises
     ------
@@ -65,10 +67,10 @@ class Child:
         When the process cannot be started.
     """
 
-    def __init__(self, python: str, ring: str, folder: pathlib.Path) -> None:
+    def __init__(self, python: str, ring: str, folder: pathlib.Path, options: typing.Sequence[str] = ()) -> None:
         root = str(pathlib.Path(udvd_core.__file__).parents[1])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        command = [python, "-m", "udvd_core.engine.host", "--ring", ring, "--checkpoints", str(folder)]
+        command = [python, "-m", "udvd_core.engine.host", "--ring", ring, "--checkpoints", str(folder), *options]
         try:
             with open(folder / "engine.log", "ab") as log:
                 self._process = subprocess.Popen(

@@ -8,6 +8,7 @@ silent for `SILENCE_S`.
 from __future__ import annotations
 
 import argparse
+import collections
 import importlib.util
 import logging
 import os
@@ -25,6 +26,9 @@ from udvd_core.engine.ring import RingReader
 from udvd_core.engine.service import Service
 from udvd_core.settings import ScanSpec
 
+if typing.TYPE_CHECKING:
+    from udvd_core.engine.cluster_service import ClusterService
+
 BEAT_S = 0.5
 SILENCE_S = 60.0
 SLICE_S = 0.1
@@ -36,28 +40,42 @@ class Host:
     """Connects orders, ring and service; the main thread works, one reads, one beats."""
 
     def __init__(
-        self, orders: typing.BinaryIO, sender: wire.Sender, ring: RingReader, checkpoints: pathlib.Path
+        self,
+        orders: typing.BinaryIO,
+        sender: wire.Sender,
+        ring: RingReader,
+        checkpoints: pathlib.Path,
     ) -> None:
         self._orders = orders
         self._sender = sender
         self._ring = ring
         self._folder = checkpoints
-        self._service = Service(checkpoints)
         self._inbox: queue.Queue[wire.Message] = queue.Queue()
+        self._todo: collections.deque[wire.Message] = collections.deque()
+        self._state = ""
         self._heard = time.monotonic()
 
-    def run(self) -> None:
-        """Serve until the parent is gone or says so."""
+    def run(self, cluster: tuple[str, str] | None = None) -> None:
+        """Serve until the parent is gone or says so; with a `cluster` (address, certificates) over there."""
         threading.Thread(target=self._read, name="udvd-orders", daemon=True).start()
         threading.Thread(target=self._beat, name="udvd-beat", daemon=True).start()
-        self._sender.send("hello", pid=os.getpid(), version=udvd_core.__version__, torch=_warm_up())
+        torch, self._service = _prepare(self._folder, cluster)  # may take seconds: the parent is watched by now
+        self._sender.send("hello", pid=os.getpid(), version=udvd_core.__version__, torch=torch)
         while True:
-            for message in self._orders_now(wait=self._service.idle):
+            for message in self._orders_now(wait=self._service.idle and not self._todo):
                 if message["kind"] == "end":
+                    self._service.close()
                     return
-                self._obey(message)
+                if message["kind"] == "abort":  # also what still waits for room
+                    self._service.abort(message["scan_id"])
+                self._todo.append(message)
+            while self._todo and self._obey(self._todo[0]):
+                self._todo.popleft()
             for event in self._service.work(SLICE_S):
                 wire.send_event(self._sender, event)
+            if (state := self._service.state) != self._state:
+                self._state = state
+                self._sender.send("state", text=state)
 
     def _orders_now(self, wait: bool) -> list[wire.Message]:
         """Orders that have come; waits for the first where there is nothing else to do."""
@@ -66,18 +84,25 @@ class Host:
             messages.append(self._inbox.get())
         return messages
 
-    def _obey(self, message: wire.Message) -> None:
+    def _obey(self, message: wire.Message) -> bool:
+        """Carry an order out; False where there is no room for its frames yet."""
         kind = message["kind"]
         if kind == "open":
             self._service.open(ScanSpec.from_dict(message["spec"]), message["resume"])
         elif kind == "push":
             frames = self._ring.block(message["offset"], tuple(message["shape"]))
+            if not self._service.push(message["scan_id"], message["start"], frames):
+                return False
             self._sender.send("free", offset=message["offset"])
-            self._service.push(message["scan_id"], message["start"], frames)
         elif kind == "finish":
-            self._service.finish(message["scan_id"])
+            self._service.finish(message["scan_id"], message["now"])
+        elif kind == "pause":
+            self._service.pause(message["scan_id"], message["paused"])
+        elif kind == "again":
+            self._service.again(message["scan_id"])
         elif kind == "abort":
             self._service.abort(message["scan_id"])
+        return True
 
     def _read(self) -> None:
         """Thread: orders into the inbox; ends the process when there will be no more."""
@@ -105,6 +130,15 @@ class Host:
         os._exit(0)
 
 
+def _prepare(checkpoints: pathlib.Path, cluster: tuple[str, str] | None) -> tuple[str, Service | ClusterService]:
+    """The version of torch where it is needed here, and whoever does the work."""
+    if cluster is None:
+        return _warm_up(), Service(checkpoints)
+    from udvd_core.engine.cluster_service import ClusterService
+
+    return "", ClusterService(*cluster)
+
+
 def _warm_up() -> str:
     """Import torch before the first scan; returns its version, empty if there is none."""
     if importlib.util.find_spec("torch") is None:
@@ -123,13 +157,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="udvd_core.engine.host", description="Engine host; started by its parent.")
     parser.add_argument("--ring", required=True)
     parser.add_argument("--checkpoints", required=True, type=pathlib.Path)
+    parser.add_argument("--engine", help="tls://HOST:PORT of a GPU machine, to denoise there")
+    parser.add_argument("--certs", help="this machine's folder from udvd certs")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     if hasattr(os, "nice"):
         os.nice(10)
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not look like a message
-    Host(sys.stdin.buffer, wire.Sender(output), RingReader(arguments.ring), arguments.checkpoints).run()
+    cluster = (arguments.engine, arguments.certs or "") if arguments.engine else None
+    Host(sys.stdin.buffer, wire.Sender(output), RingReader(arguments.ring), arguments.checkpoints).run(cluster)
     os._exit(0)
 
 

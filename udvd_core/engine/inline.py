@@ -32,10 +32,15 @@ class InlineEngine:
         self._service.push(scan_id, start, frames)
         return True
 
-    def finish(self, scan_id: str) -> None:
-        """No more frames will come."""
+    def pause(self, scan_id: str, paused: bool) -> None:
+        """Learn no further, or go on."""
         require(self._ids, scan_id)
-        self._service.finish(scan_id)
+        self._service.pause(scan_id, paused)
+
+    def finish(self, scan_id: str, now: bool = False) -> None:
+        """No more frames will come; `now`: nor more learning."""
+        require(self._ids, scan_id)
+        self._service.finish(scan_id, now)
 
     def abort(self, scan_id: str) -> None:
         """Forget this scan."""

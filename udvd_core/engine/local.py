@@ -18,7 +18,7 @@ import numpy.typing
 
 from udvd_core.engine import wire
 from udvd_core.engine.child import Child, find_python
-from udvd_core.engine.protocol import Block, Event, Failed, Finished, Resend, require
+from udvd_core.engine.protocol import Event, Failed, Finished, Resend, require, thinned
 from udvd_core.engine.ring import Ring
 from udvd_core.errors import EngineError
 from udvd_core.settings import ScanSpec
@@ -39,6 +39,8 @@ class LocalEngine:
         Interpreter of the child; None finds it.
     ring_bytes : int
         Size of the shared memory for frames.
+    cluster : (str, str) or None
+        ``tls://HOST:PORT`` and this machine's certificates: the child passes all on to that GPU machine.
 
     Raises
     ------
@@ -46,8 +48,12 @@ class LocalEngine:
         When there is no interpreter, or it cannot be started.
     """
 
-    def __init__(self, python: str | None = None, ring_bytes: int = RING_BYTES) -> None:
+    def __init__(
+        self, python: str | None = None, ring_bytes: int = RING_BYTES, cluster: tuple[str, str] | None = None
+    ) -> None:
         self._python = find_python(python)
+        self._place = "local process, "
+        self._options = ("--engine", cluster[0], "--certs", cluster[1]) if cluster else ()
         self._ring = Ring(ring_bytes)
         try:
             self._temporary = tempfile.TemporaryDirectory(prefix="udvd-engine-", ignore_cleanup_errors=True)
@@ -64,7 +70,7 @@ class LocalEngine:
         self._closing = False
         self._deaths: list[float] = []
         try:
-            self._child = Child(self._python, self._ring.name, self._folder)
+            self._child = Child(self._python, self._ring.name, self._folder, self._options)
         except EngineError:
             self._ring.close()
             self._temporary.cleanup()
@@ -99,12 +105,19 @@ class LocalEngine:
             self._child.order("push", scan_id=scan_id, start=start, offset=offset, shape=list(frames.shape))
         return True
 
-    def finish(self, scan_id: str) -> None:
+    def pause(self, scan_id: str, paused: bool) -> None:
+        """Learn no further, or go on."""
+        require(self._opened, scan_id)
+        with self._lock:
+            if scan_id not in self._lost:
+                self._child.order("pause", scan_id=scan_id, paused=paused)
+
+    def finish(self, scan_id: str, now: bool = False) -> None:
         """No more frames will come."""
         require(self._opened, scan_id)
         with self._lock:
             if scan_id not in self._lost:
-                self._child.order("finish", scan_id=scan_id)
+                self._child.order("finish", scan_id=scan_id, now=now)
 
     def abort(self, scan_id: str) -> None:
         """Forget this scan."""
@@ -121,6 +134,7 @@ class LocalEngine:
             for event in events:
                 if isinstance(event, Resend):
                     self._lost.discard(event.scan_id)
+                    self._child.order("again", scan_id=event.scan_id)
                 elif isinstance(event, Finished | Failed):
                     self._forget(event.scan_id)
         return events
@@ -132,7 +146,7 @@ class LocalEngine:
 
     def describe(self) -> str:
         """Where it runs and how it is."""
-        return f"local process, {self._failure or self._state}"
+        return f"{self._place}{self._failure or self._state}"
 
     def close(self) -> None:
         """End the child and free the ring."""
@@ -161,11 +175,12 @@ class LocalEngine:
             self._ring.free(message["offset"])
         elif message["kind"] == "hello":
             self._state = f"torch {message['torch']}" if message["torch"] else "without torch"
+        elif message["kind"] == "state":
+            self._place, self._state = "", message["text"]
         elif (event := wire.to_event(message)) is not None:
             with self._lock:
-                if len(self._events) >= MOST_EVENTS:  # nobody polls: previews come again, the rest must stay
-                    kept = (e for e in self._events if isinstance(e, Finished | Failed | Resend | Block))
-                    self._events = collections.deque(e for e in kept if not isinstance(e, Block) or e.final)
+                if len(self._events) >= MOST_EVENTS:
+                    self._events = collections.deque(thinned(self._events))
                 self._events.append(event)
 
     def _replace(self) -> bool:
@@ -180,7 +195,7 @@ class LocalEngine:
                 if len(self._deaths) >= MOST_DEATHS:
                     raise EngineError(f"{reason}, {MOST_DEATHS} times in {DEATHS_WITHIN_S:.0f} s")
                 self._ring.reset()
-                self._child = Child(self._python, self._ring.name, self._folder)
+                self._child = Child(self._python, self._ring.name, self._folder, self._options)
             except EngineError as error:
                 self._failure = str(error)
                 self._events += [Failed(scan_id, self._failure) for scan_id in self._specs]
@@ -205,4 +220,5 @@ class LocalEngine:
         spec = self._specs.pop(scan_id, None)
         self._lost.discard(scan_id)
         if spec is not None:
-            (self._folder / f"{spec.file_name}.safetensors").unlink(missing_ok=True)
+            for kind in (".safetensors", ".previous.safetensors"):
+                (self._folder / f"{spec.file_name}{kind}").unlink(missing_ok=True)

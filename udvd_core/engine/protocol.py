@@ -14,6 +14,7 @@ import numpy
 import numpy.typing
 
 from udvd_core.errors import EngineError
+from udvd_core.monitor import Trust
 from udvd_core.settings import ScanSpec
 
 Array = numpy.typing.NDArray[numpy.float32]
@@ -46,7 +47,7 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """How far the engine is with one scan; sent a few times a second. `learned` is for the user."""
+    """How far the engine is with one scan; sent a few times a second. `learned`, `hidden`, `note` are for the user."""
 
     scan_id: str
     received: int
@@ -57,6 +58,8 @@ class Status:
     device: str
     model: str
     note: str = ""
+    hidden: str = ""
+    trust: Trust = Trust()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,8 +121,15 @@ class Engine(typing.Protocol):
         """
         ...
 
-    def finish(self, scan_id: str) -> None:
-        """No more frames will come, complete or not: make what there is final within the budget."""
+    def pause(self, scan_id: str, paused: bool) -> None:
+        """Learn no further, or go on; frames that come are denoised all the same."""
+        ...
+
+    def finish(self, scan_id: str, now: bool = False) -> None:
+        """No more frames will come, complete or not: make what there is final within the budget.
+
+        `now` makes it final with what was learned so far.
+        """
         ...
 
     def abort(self, scan_id: str) -> None:
@@ -142,6 +152,12 @@ class Engine(typing.Protocol):
     def close(self) -> None:
         """End the engine and free all it holds."""
         ...
+
+
+def thinned(events: typing.Iterable[Event]) -> list[Event]:
+    """What must not be lost of events that nobody fetches: previews come again, the rest does not."""
+    kept = (event for event in events if not isinstance(event, Status))
+    return [event for event in kept if not isinstance(event, Block) or event.final]
 
 
 def require(scan_ids: typing.Container[str], scan_id: str) -> None:

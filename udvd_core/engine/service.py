@@ -13,15 +13,20 @@ import numpy.typing
 
 from udvd_core.engine.protocol import Block, Event, Failed, Finished, Status
 from udvd_core.errors import InputError, UdvdError, WeightsError
-from udvd_core.maps.core_loss import EdgeMap, core_loss
+from udvd_core.maps.core_loss import EdgeMap
 from udvd_core.maps.covariance import DenoisedCovariance
+from udvd_core.maps.live import live_maps
+from udvd_core.monitor import Monitor, Trust
 from udvd_core.session import Denoised, Session
 from udvd_core.settings import ScanSpec
 
 Array = numpy.typing.NDArray[numpy.float32]
+Index = numpy.typing.NDArray[numpy.int64]
 
 STATUS_S = 0.25
+JUDGE_S = 1.0
 CHECKPOINT_S = 5.0
+SUFFIX = ".safetensors"
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +36,10 @@ class _Open:
     """One open scan and when it last reported and saved."""
 
     session: Session
+    monitor: Monitor
+    trust: Trust = Trust()
     reported: float = 0.0
+    judged: float = 0.0
     saved: float = 0.0
 
 
@@ -64,25 +72,39 @@ class Service:
         try:
             for window in spec.maps:
                 EdgeMap(window, spec.energy)
-            self._open[spec.scan_id] = _Open(self._session(spec, resume))
+            self._open[spec.scan_id] = _Open(self._session(spec, resume), Monitor(spec))
         except ModuleNotFoundError as error:
             reason = f"{error.name} is not installed for this engine; install nionswift-udvd[engine] there"
             self._events.append(Failed(spec.scan_id, reason))
         except (UdvdError, MemoryError, OSError) as error:
             self._events.append(Failed(spec.scan_id, str(error) or type(error).__name__))
 
-    def push(self, scan_id: str, start: int, frames: Array) -> None:
-        """Give frames to a session; frames of a scan that is not open are ignored."""
+    @property
+    def state(self) -> str:
+        """Nothing that the host would have to tell."""
+        return ""
+
+    def push(self, scan_id: str, start: int, frames: Array) -> bool:
+        """Give frames to a session, which always has room; frames of a scan that is not open are ignored."""
         if entry := self._open.get(scan_id):
             try:
                 entry.session.push(start, frames)
             except InputError as error:
                 self._fail(scan_id, str(error))
+        return True
 
-    def finish(self, scan_id: str) -> None:
+    def again(self, scan_id: str) -> None:
+        """Nothing is out of date: what died with an earlier child never comes here."""
+
+    def pause(self, scan_id: str, paused: bool) -> None:
+        """Learn no further, or go on."""
+        if entry := self._open.get(scan_id):
+            entry.session.paused = paused
+
+    def finish(self, scan_id: str, now: bool = False) -> None:
         """No more frames of this scan will come."""
         if entry := self._open.get(scan_id):
-            entry.session.finish()
+            entry.session.finish(now)
 
     def abort(self, scan_id: str) -> None:
         """Forget a scan."""
@@ -107,23 +129,25 @@ class Service:
             self.abort(scan_id)
 
     def _session(self, spec: ScanSpec, resume: str | None) -> Session:
-        """Session from a checkpoint, or from the beginning where that cannot be used."""
-        if resume is not None:
+        """Session from a checkpoint, from the one before where that cannot be used, or from the beginning."""
+        for path in () if resume is None else (resume, resume.removesuffix(SUFFIX) + ".previous" + SUFFIX):
             try:
-                return Session(spec, resume, self._clock)
-            except WeightsError:
-                log.exception("scan %s begins anew", spec.scan_id)
+                return Session(spec, path, self._clock)
+            except WeightsError as error:
+                log.warning("scan %s cannot go on from a checkpoint: %s", spec.scan_id, error)
         return Session(spec, None, self._clock)
 
     def _advance(self, scan_id: str, budget: float) -> None:
         entry = self._open[scan_id]
         session = entry.session
         blocks = session.advance(budget)
-        self._events += [_block(session, denoised) for denoised in blocks]
+        self._events += [_block(entry, denoised) for denoised in blocks]
         now = self._clock()
-        if blocks or now - entry.reported >= STATUS_S:
+        if now >= entry.judged or session.done:
+            self._judge(entry)
+        if blocks or now - entry.reported >= STATUS_S or session.done:
             entry.reported = now
-            self._events.append(_status(session))
+            self._events.append(_status(entry))
         if session.done:
             self._events.append(_finished(session))
             session.close()
@@ -135,31 +159,40 @@ class Service:
             except OSError:
                 log.exception("scan %s goes on without a checkpoint", scan_id)
 
+    def _judge(self, entry: _Open) -> None:
+        """Say how far the result is to be trusted; at most a tenth of the time goes into it."""
+        begin, model = self._clock(), entry.session.model
+        sigma = None if model.uncertainty is None else model.uncertainty.sigma
+        entry.trust = entry.monitor.trust(model.noise, sigma, model.heldout)
+        now = self._clock()
+        entry.judged = now + max(JUDGE_S, 10.0 * (now - begin))
+
     def _fail(self, scan_id: str, reason: str) -> None:
         self.abort(scan_id)
         self._events.append(Failed(scan_id, reason))
 
 
-def _block(session: Session, denoised: Denoised) -> Block:
-    maps = _maps(session, denoised)
+def _block(entry: _Open, denoised: Denoised) -> Block:
+    session = entry.session
+    numbers = denoised.start + numpy.arange(len(denoised.data))
+    spectra = denoised.data.sum(1) if session.spec.training.frames else denoised.data
+    recorded = session.recorded(numbers)
+    entry.monitor.saw(numbers, recorded, spectra)
+    maps = _maps(session, numbers, spectra, recorded)
     return Block(session.spec.scan_id, denoised.start, denoised.data, maps, denoised.final, denoised.step)
 
 
-def _maps(session: Session, denoised: Denoised) -> Array:
+def _maps(session: Session, numbers: Index, spectra: Array, recorded: Array) -> Array:
     """Denoised maps and their errors, and the same of the recorded counts, shape (maps, 4, n)."""
     spec, doubt = session.spec, session.model.uncertainty
-    numbers = denoised.start + numpy.arange(len(denoised.data))
     if not spec.maps:
         return numpy.zeros((0, 4, numbers.size), numpy.float32)
-    spectra = denoised.data.sum(1) if spec.training.frames else denoised.data
     errors = None if doubt is None else DenoisedCovariance(doubt, numbers)
-    denoised_maps = core_loss(spectra, spec.energy, spec.maps, errors)
-    raw_maps = core_loss(session.recorded(numbers), spec.energy, spec.maps, session.model.noise)
-    return numpy.stack((*denoised_maps, *raw_maps), axis=1).astype(numpy.float32)
+    return live_maps(spectra, recorded, spec.energy, spec.maps, errors, session.model.noise).astype(numpy.float32)
 
 
-def _status(session: Session) -> Status:
-    model = session.model
+def _status(entry: _Open) -> Status:
+    session, model = entry.session, entry.session.model
     return Status(
         session.spec.scan_id,
         session.received,
@@ -170,6 +203,8 @@ def _status(session: Session) -> Status:
         model.device,
         model.name,
         session.note,
+        model.hidden,
+        entry.trust,
     )
 
 

@@ -14,6 +14,7 @@ import numpy.typing
 
 from udvd_core.engine.protocol import Block, Event, Failed, Finished, Resend, Status
 from udvd_core.errors import EngineError
+from udvd_core.monitor import Trust
 
 Array = numpy.typing.NDArray[numpy.float32]
 Message = dict[str, typing.Any]
@@ -85,13 +86,18 @@ def receive(stream: typing.BinaryIO) -> Message | None:
 def send_event(sender: Sender, event: Event) -> None:
     """Write an event."""
     fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    if isinstance(event, Status):
+        fields["trust"] = dataclasses.asdict(event.trust)
     sender.send(type(event).__name__, **fields)
 
 
 def to_event(message: Message) -> Event | None:
     """Rebuild the event in a message; None where it is something else."""
     kind = _EVENTS.get(message["kind"])
-    return kind(**{name: value for name, value in message.items() if name != "kind"}) if kind else None
+    fields = {name: value for name, value in message.items() if name != "kind"}
+    if kind is Status:
+        fields["trust"] = Trust(**fields["trust"])
+    return kind(**fields) if kind else None
 
 
 def _exactly(stream: typing.BinaryIO, size: int) -> bytes | None:
