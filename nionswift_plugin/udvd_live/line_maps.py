@@ -10,11 +10,12 @@ from nion.swift.model import DataItem, Graphics, Symbolic
 
 from udvd_core.axes import Axis
 from udvd_core.errors import InputError
-from udvd_core.maps.line_maps import clearest_line, line_maps, ratio_map, shift_map, surroundings
+from udvd_core.maps.line_maps import DENOISED, clearest_line, line_maps, ratio_map, shift_map, surroundings
+from udvd_core.noise import NoiseModel
 from udvd_core.settings import Window
 
 from .averages import region_names
-from .map_results import MapResults, create_results, read_spectra
+from .map_results import MapResults, Spectra, create_results, read_spectra
 from .map_view import sigma_of
 from .map_windows import ends_of
 from .maps_computation import array_of
@@ -53,7 +54,7 @@ class LineComputation(MapResults):
         ends = ends_of(window, scan_of(scan)[1])
         data = read_spectra(scan, lambda energy: surroundings(energy, ends))
         for each in line_maps(data.values, data.energy, ends, data.known, step=step):
-            facts = {**data.facts(COMMON if each.name == "position" else ""), "line": ends, "step": step}
+            facts = {**data.facts(_note(COMMON if each.name == "position" else "", data)), "line": ends, "step": step}
             values, sigma = each.values.reshape(data.shape), each.sigma.reshape(data.shape)
             self.put(each.name, scan, _label(window, each.name), each.units, values, sigma, facts)
 
@@ -87,7 +88,7 @@ class RatioComputation(MapResults):
             f"Counts of the line near {places[0]:.4g} eV by those of the line near {places[1]:.4g} eV, each on a step"
             " of the background. 0, with infinite sigma, where they are not clear."
         )
-        facts = {**data.facts(caption), "line": ends, "lines": places}
+        facts = {**data.facts(_note(caption, data)), "line": ends, "lines": places}
         self.put("ratio", scan, f"{labels[0]} by {labels[1]}", "", values, sigma, facts)
 
 
@@ -200,6 +201,13 @@ def propose(scan: DataItem.DataItem) -> tuple[Window, tuple[float, float]]:
 
 def _place(graphic: Graphics.ChannelGraphic, energy: Axis) -> float:
     return float(energy.offset + energy.scale * energy.size * graphic.position)
+
+
+def _note(caption: str, data: Spectra) -> str:
+    """The caption, with what sigma does not hold of denoised spectra."""
+    if data.known is None or isinstance(data.known, NoiseModel):
+        return caption
+    return f"{caption} {DENOISED[0].upper()}{DENOISED[1:]}.".strip()
 
 
 def _label(window: Graphics.IntervalGraphic, name: str) -> str:

@@ -96,7 +96,7 @@ def test_a_window_as_wide_as_the_axis_where_every_line_has_moved():
 def test_read_noise_and_gain():
     spectra, shift = scan(500.0)
     read = 3.0 * spectra + numpy.random.default_rng(1).normal(0.0, 5.0, spectra.shape)
-    found = fit_lines(read, ENERGY, WINDOW, [183.0], 3.0, noise=NoiseModel(3.0, 25.0))
+    found = fit_lines(read, ENERGY, WINDOW, [183.0], 3.0, errors=NoiseModel(3.0, 25.0))
     check(found.counts[0], 1500.0, found.counts_sigma[0])
     check(found.position[0], 183.0 + shift, found.shift_sigma)
 
@@ -104,7 +104,7 @@ def test_read_noise_and_gain():
 def test_edge_shift_map_of_domains():
     sample = simulate_domains((32, 32), counts=50_000.0)
     spectra = Detector(spreading=0.25).record(sample).spectra().reshape(1024, -1)
-    found = fit_lines(spectra, sample.energy, (170.0, 215.0), [192.0, 199.0, 204.0], 3.0, noise=CLOUD)
+    found = fit_lines(spectra, sample.energy, (170.0, 215.0), [192.0, 199.0, 204.0], 3.0, errors=CLOUD)
     rng = numpy.random.default_rng(0)
     number = domains((32, 32), 6, rng)
     truth = (rng.uniform(-2, 2, 6)[number] + numpy.linspace(-0.5, 0.5, 32)[:, None]).ravel()
@@ -120,7 +120,7 @@ def test_white_line_ratio_of_cerium():
     sample = simulate_dopants((32, 32), counts=100_000.0)
     spectra = Detector(spreading=0.25).record(sample).spectra().reshape(1024, -1)
     arguments = sample.energy, (850.0, 930.0), [883.0, 901.0], 4.5
-    found = fit_lines(spectra, *arguments, step=True, noise=CLOUD)
+    found = fit_lines(spectra, *arguments, step=True, errors=CLOUD)
     clean = fit_lines(sample.spectra.reshape(1024, -1), *arguments, step=True)
     check(found.ratio(0, 1)[0], clean.ratio(0, 1)[0], found.ratio(0, 1)[1])
     check(found.position[1], clean.position[1], found.shift_sigma)

@@ -10,13 +10,15 @@ from mapping import computation_of, inspect_nothing, knowing_maps, notifications
 from nion.swift.model import DataItem, Graphics, Symbolic
 from nion.utils import Geometry
 
-from nionswift_plugin.udvd_live import composition, fit_menu, line_maps, map_view, maps_computation
+from nionswift_plugin.udvd_live import composition, fit_menu, line_maps, map_view, maps_computation, uncertainties
 from nionswift_plugin.udvd_live.scan_errors import noise_of, scan_of
 from udvd_core.axes import Axis
 from udvd_core.errors import InputError
+from udvd_core.lowrank.uncertainty import Uncertainty
 from udvd_core.maps import line_maps as core
 from udvd_core.maps.composition import Factor, covariance_of
 from udvd_core.maps.composition import composition as in_percent
+from udvd_core.maps.covariance import DenoisedCovariance
 
 SHAPE, ENERGY = (10, 12), Axis(128, 100.0, 1.0, "eV", "E")
 SHIFT = numpy.where(numpy.arange(12) < 6, -1.0, 1.0) * numpy.ones(SHAPE)
@@ -128,7 +130,25 @@ def test_a_dragged_window_and_new_data_make_the_map_again(swift):
     assert not numpy.array_equal(position.data[...], before) and abs(position.data[...] - before).max() < 1.5
 
 
-def test_sigma_of_a_denoised_scan_is_not_known_and_no_line_has_no_position(swift):
+def test_a_denoised_scan_has_the_sigma_that_was_kept_with_it(swift):
+    denoised = add_scan(swift, two_lines(), {"udvd": {"kind": "denoised"}}, "Scan EELS 1 (Denoised)")
+    uncertainties.keep([denoised], mapping.some_uncertainty().packed())
+    mark(swift, denoised, "left", (0, 10), (0, 6))
+    mark(swift, denoised, "right", (0, 10), (6, 12))
+    position, _ = made(swift, fit_menu.map_line, denoised)
+    put_window(swift, position, 138, 161)
+    known = Uncertainty.unpacked(mapping.some_uncertainty().packed())
+    errors = DenoisedCovariance(known, numpy.arange(120))
+    expected = core.line_maps(denoised.data[...].reshape(-1, 128), ENERGY, (138.0, 161.0), errors)[0]
+    numpy.testing.assert_allclose(sigma_of(swift, position).ravel(), expected.sigma, rtol=0.02)
+    assert position.metadata["udvd"]["sigma"] == "what denoising left of errors"
+    assert "Of denoised spectra sigma tells how far positions differ" in position.caption
+    assert not position.metadata["udvd"]["independent"]
+    references = made(swift, fit_menu.map_references, denoised)
+    assert all(numpy.isfinite(sigma_of(swift, each)).all() for each in references)
+
+
+def test_sigma_of_a_denoised_scan_is_not_known_without_it_and_no_line_has_no_position(swift):
     data = two_lines()
     data[:2] = numpy.random.default_rng(3).poisson(12.0, data[:2].shape)
     denoised = add_scan(swift, data, {"udvd": {"kind": "denoised"}}, "Scan EELS 1 (Denoised)")
@@ -209,7 +229,8 @@ def test_references_are_regions_of_the_scan(swift, told):
     assert lines.data[:5].mean() == pytest.approx(1, abs=0.05) and abs(lines.data[5:]).mean() < 0.05
     assert background.data[5:].mean() == pytest.approx(1, abs=0.05)
     assert numpy.isfinite(sigma_of(swift, lines)).all() and lines.intensity_calibration.units == "ref."
-    assert "60 positions" in lines.caption and "mark 100 or more" in lines.caption
+    assert "60 positions, whose error is in sigma" in lines.caption
+    assert not lines.metadata["udvd"]["independent"], "all positions share the error of the references"
     flat.bounds = Geometry.FloatRect.from_tlbr(0, 0, 0.5, 1)  # the same as the first
     computation = computation_of(swift, lines)
     swift.pump_until(lambda: computation.error_text, 10)

@@ -11,6 +11,7 @@ from mapping import (
     CHANNELS,
     DENOISED,
     EDGE,
+    ENERGY,
     ON,
     SHAPE,
     add_scan,
@@ -27,11 +28,14 @@ from mapping import (
     signal_of,
     some_uncertainty,
 )
+from nion.data import Calibration, DataAndMetadata
 
 from nionswift_plugin.udvd_live import map_menu, map_view, maps_computation, uncertainties
 from nionswift_plugin.udvd_live.map_choices import Choice
 from nionswift_plugin.udvd_live.scan_errors import noise_of, scan_of
+from udvd_core.defects import fill
 from udvd_core.lowrank.uncertainty import Uncertainty
+from udvd_core.maps.core_loss import core_loss
 from udvd_core.maps.covariance import DenoisedCovariance
 from udvd_core.maps.presets import Preset
 from udvd_core.settings import MapWindow
@@ -151,6 +155,40 @@ def test_a_sequence_gives_a_sequence_of_maps(swift):
     (item,) = mapped(swift, add_scan(swift, data))
     assert item.data_shape == (3, *SHAPE) and item.is_sequence
     assert item.data[2][ON].mean() > 50 + item.data[2][~ON].mean()
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_faulty_pixels_are_filled_and_named_as_by_the_command(swift, rows):
+    values = ENERGY.values()
+    frames = numpy.random.default_rng(2).poisson(30 * (values / 100) ** -2, (*SHAPE, rows, CHANNELS))
+    harmed = frames.astype(numpy.float32)
+    harmed[..., 0, 60], harmed[..., 0, 66] = 0, 900  # in the window of the edge: one channel dead, one hot
+    scan = add_scan(swift, harmed[..., 0, :])
+    if rows > 1:
+        scan.set_xdata(
+            DataAndMetadata.new_data_and_metadata(
+                harmed,
+                dimensional_calibrations=[*scan.dimensional_calibrations[:2], Calibration.Calibration(),
+                                          scan.dimensional_calibrations[2]],
+                data_descriptor=DataAndMetadata.DataDescriptor(False, 2, 2),
+            )
+        )  # fmt: skip
+    made, sigma, facts = maps_computation.make_map(scan, Preset("test", (EDGE,)))
+    assert facts["caption"] == "1 dead, 1 hot pixel masked: filled from their neighbours."
+    usable = numpy.ones((rows, CHANNELS), bool)
+    usable[0, [60, 66]] = False
+    filled = fill(harmed.reshape(-1, rows, CHANNELS), usable).sum(1)
+    layout = scan_of(scan)[0]
+    expected_map = core_loss(filled, ENERGY, [EDGE], noise_of(scan, layout))
+    numpy.testing.assert_allclose(made.ravel(), expected_map[0][0], atol=1e-2)
+    numpy.testing.assert_allclose(sigma.ravel(), expected_map[1][0], rtol=1e-5)
+    assert noise_of(scan, layout).gain == pytest.approx(1, abs=0.15)
+    if rows == 1:
+        (item,) = mapped(swift, scan)
+        assert item.caption == facts["caption"]
+        set_counts(scan, frames[..., 0, :].astype(numpy.float32))
+        settle(swift)
+        assert item.caption == ""
 
 
 # sigma of denoised items

@@ -16,9 +16,10 @@ from udvd_core.commands.scans import blocks
 from udvd_core.defects import Defects
 from udvd_core.errors import InputError
 from udvd_core.files import Scan, read_scan
+from udvd_core.lowrank.uncertainty import Uncertainty
 from udvd_core.maps.core_loss import EdgeMap
 from udvd_core.maps.covariance import cut
-from udvd_core.maps.line_maps import surroundings
+from udvd_core.maps.line_maps import DENOISED, surroundings
 from udvd_core.maps.preset_maps import preset_maps
 from udvd_core.maps.presets import BUILT_IN, FILE, Preset, read_presets
 from udvd_core.noise import NoiseModel
@@ -124,6 +125,8 @@ def _run_fits(args: argparse.Namespace) -> Outcome:
         progress.update(0.5, "fitting")
         spectra = spectra_of(scan, defects, part)
         made, facts = (map_lines if args.line else map_references).make(args, scan, spectra, known)
+    if args.line and isinstance(errors, Uncertainty):
+        warning = DENOISED
     return write_maps(args, scan, made, targets, {**facts, **_origin(args, errors, defects)}, warning)
 
 

@@ -87,14 +87,46 @@ class Uncertainty:
             The spectra.
         """
         at = self._at(numbers)
+        return self._of_sums(weights, channels, self.risk, self.weights[at]) * self.intensity[at]
+
+    def compared(
+        self, weights: Array, channels: Index, numbers: Index, amounts: Array, regions: typing.Sequence[Index]
+    ) -> Array:
+        """Variance of such sums over spectra less amounts of the mean spectra of regions, shape (n,).
+
+        Parameters
+        ----------
+        weights, channels, numbers
+            As for `variance`.
+        amounts : array, shape (n, K)
+            How much of each mean is taken off.
+        regions : sequence of K arrays of int
+            Frames of each region.
+
+        Notes
+        -----
+        All positions share the errors of spectra. Those of loadings, smoothed as maps, are the less in a mean the
+        more positions it is of, as those that smoothing began with.
+        """
+        at = self._at(numbers)
+        light, risk = numpy.sqrt(self.intensity), self.risk
+        maps = self.weights[at]
+        for amount, region in zip(amounts.T[..., None], map(self._at, regions), strict=True):
+            maps = maps - amount * (light[region, None] * self.weights[region]).mean(0) / light[at, None]
+            least = numpy.minimum(self.risk, self.slow / region.size) * self.intensity[region].mean()
+            risk = risk + amount**2 * least / self.intensity[at, None]
+        return self._of_sums(weights, channels, risk, maps) * self.intensity[at]
+
+    def _of_sums(self, weights: Array, channels: Index, risk: Array, maps: Array) -> Array:
+        """Variance of sums at intensity 1 from risks of loadings, (r,) or (n, r), and maps of spectra, (n, s)."""
         scaled = weights * self.scale[channels]
-        result: Array = (scaled @ self.spectra[:, channels].T) ** 2 @ self.risk
+        result: Array = ((scaled @ self.spectra[:, channels].T) ** 2 * risk).sum(1)
         key = channels.tobytes()
         if key not in self._covariances:
             self._covariances[key] = [self._covariance(channels, risk) for risk in self.spectrum_risk]
-        for weight, covariance in zip(self.weights[at].T, self._covariances[key], strict=True):
+        for weight, covariance in zip(maps.T, self._covariances[key], strict=True):
             result += weight**2 * ((scaled @ covariance) * scaled).sum(1)
-        return result * self.intensity[at]
+        return result
 
     def packed(self) -> Singles:
         """All of it in one row of numbers, which can travel; `unpacked` is the inverse."""

@@ -16,6 +16,11 @@ from udvd_core.maps.peaks import fit_lines
 from udvd_core.maps.scoring import Array, Bools, Doubles, check_spectra
 from udvd_core.noise import NoiseModel
 
+DENOISED = (
+    "of denoised spectra sigma tells how far positions differ by chance: all positions, widths and ratios together may"
+    " be off by some hundredths of an eV, or a percent or two"
+)
+"""What `fit_lines` cannot know of spectra that were smoothed along E."""
 ENDS = 0.1  # of the window, on either side, that the background is guessed from
 SMOOTH = 1.5  # channels
 NARROW = 0.6  # of the distance between two lines: as wide as they are thought to be at most

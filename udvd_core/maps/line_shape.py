@@ -78,3 +78,14 @@ class Tied:
         """Expected counts (n, E) and derivatives (n, fewer, E)."""
         mean, slopes = self.shape(energy, self.base + parameters @ self.matrix.T)
         return mean, self.matrix.T @ slopes
+
+
+def tie(number: int, step: bool) -> Doubles:
+    """All parameters by those of a position: log background, its slope, shift, broadening, step, counts."""
+    matrix = numpy.zeros((FREE + 3 * number, 4 + step + number))
+    matrix[0, 0] = matrix[1, 1] = 1.0
+    matrix[FREE + 1 :: 3, 2] = matrix[FREE + 2 :: 3, 3] = 1.0
+    if step:
+        matrix[2, 4] = 1.0
+    matrix[FREE::3, 4 + step :] = numpy.eye(number)
+    return matrix

@@ -17,7 +17,7 @@ import numpy
 from udvd_core.axes import Axis
 from udvd_core.errors import InputError
 from udvd_core.maps.covariance import Covariance, Index, parameter_covariance
-from udvd_core.maps.line_shape import FREE, FWHM_PER_SIGMA, LineShape, Tied
+from udvd_core.maps.line_shape import FREE, FWHM_PER_SIGMA, LineShape, Tied, tie
 from udvd_core.maps.scoring import Array, Bools, Doubles, Propagation, check_spectra, fit, standard_error
 from udvd_core.noise import NoiseModel
 
@@ -156,7 +156,7 @@ def _positions(
     number = len(shape.shares)
     base = scan.copy()
     base[2] = base[FREE::3] = 0.0
-    tied = Tied(shape, base, _tie(number, step))
+    tied = Tied(shape, base, tie(number, step))
     start, reach = _start(counts, values, shape, scan, own, step)
     precision = numpy.zeros(start.shape[1])
     span = values[-1] - values[0]
@@ -293,14 +293,3 @@ def _start(
         1,
     )
     return start, float(reach)
-
-
-def _tie(number: int, step: bool) -> Doubles:
-    """All parameters by those of a position: log background, its slope, shift, broadening, step, counts."""
-    matrix = numpy.zeros((FREE + 3 * number, 4 + step + number))
-    matrix[0, 0] = matrix[1, 1] = 1.0
-    matrix[FREE + 1 :: 3, 2] = matrix[FREE + 2 :: 3, 3] = 1.0
-    if step:
-        matrix[2, 4] = 1.0
-    matrix[FREE::3, 4 + step :] = numpy.eye(number)
-    return matrix

@@ -10,7 +10,7 @@ import numpy
 
 from udvd_core.axes import Axis
 from udvd_core.errors import InputError
-from udvd_core.maps.covariance import Covariance
+from udvd_core.maps.covariance import Covariance, Unknown, parameter_covariance
 from udvd_core.maps.phonon_errors import excess_of, of_position, propagated
 from udvd_core.maps.scoring import Array, Bools, Doubles, check_spectra, fit
 from udvd_core.noise import NoiseModel, window_factor

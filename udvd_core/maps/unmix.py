@@ -110,7 +110,8 @@ def _of_counts(chunk: _Chunk, basis: Doubles, noise: NoiseModel, regions: list[t
     """Variance of amplitudes (m, K) of counts; of every region its reference, its positions, and those of the chunk."""
     many = numpy.broadcast_to(basis, (len(chunk.mean), *basis.shape))
     own = numpy.einsum("nkk->nk", sandwich(many, chunk.mean, chunk.information, noise)[0])
-    variance, channels, zeros = own.copy(), numpy.arange(basis.shape[1]), numpy.zeros(len(own), numpy.int64)
+    variance: Doubles = own.copy()
+    channels, zeros = numpy.arange(basis.shape[1]), numpy.zeros(len(own), numpy.int64)
     response = chunk.response(basis) if regions else many
     for row, mask, inside in regions:
         amount, errors = chunk.amplitudes[:, row, None], CountingCovariance(noise, basis[row][None])
