@@ -13,10 +13,20 @@ from nion.swift.model import DataItem, Graphics
 
 from udvd_core.errors import InputError
 
-from . import assessment, comparison, difference, evidence, intensity_scale, placement, preferences, reprocess_menu
+from . import (
+    assessment,
+    comparison,
+    difference,
+    eels_menu,
+    evidence,
+    intensity_scale,
+    placement,
+    preferences,
+    reprocess_menu,
+)
+from .eels_menu import Window, guarded
 from .intensity_scale import Displays
 from .library_scans import is_scan
-from .map_menu import guarded
 from .pairs import Pair, pair_shown
 from .scan_errors import is_ours
 from .task_window import Task, TaskWindow
@@ -27,9 +37,6 @@ log = logging.getLogger(__name__)
 
 PARTS = (comparison, difference)
 POPULATE = "populate_context_menu"
-
-Window = typing.Any
-"""A window of Swift, `nion.swift.DocumentController`."""
 
 
 def compare_with_raw(window: Window, displays: Displays) -> DataItem.DataItem:
@@ -110,10 +117,7 @@ def build_menu(window: Window) -> None:
     """Add the entries to a window's menus, and place results in it; a dialogue has neither."""
     if not hasattr(window, "get_or_create_menu"):
         return
-    menu = window.get_or_create_menu("eels_menu", _("EELS"), "window_menu")
-    for title, action in ENTRIES:
-        menu.add_menu_item(title, functools.partial(guarded, functools.partial(_act, action), window))
-    menu.add_separator()
+    eels_menu.add_entries(window, [(title, functools.partial(_act, action)) for title, action in ENTRIES])
     if hasattr(window, POPULATE):
         setattr(window, POPULATE, functools.partial(_populate, window, getattr(window, POPULATE)))
     placement.follow(window)
@@ -121,24 +125,16 @@ def build_menu(window: Window) -> None:
 
 def register() -> None:
     """Add computations and menu entries to Swift."""
-    for part in PARTS:
-        part.register()
-    app: typing.Any = Application.app
-    if app is not None:
-        app.register_menu_handler(build_menu)
+    eels_menu.register(PARTS, build_menu)
 
 
 def unregister() -> None:
     """Undo `register`."""
     app: typing.Any = Application.app
-    if app is not None:
-        if build_menu in app.menu_handlers:
-            app.unregister_menu_handler(build_menu)
-        for window in app.document_controllers:
-            vars(window).pop(POPULATE, None)
+    for window in app.document_controllers if app is not None else ():
+        vars(window).pop(POPULATE, None)
     placement.unfollow()
-    for part in PARTS:
-        part.unregister()
+    eels_menu.unregister(PARTS, build_menu)
 
 
 def _populate(window: Window, original: typing.Callable[..., None], menu: typing.Any, context: typing.Any) -> None:

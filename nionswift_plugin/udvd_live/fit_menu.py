@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import gettext
 import typing
 
-from nion.swift import Application
 from nion.swift.model import DataItem
 
 from udvd_core.errors import InputError
 from udvd_core.maps.composition import Factor
 
-from . import composition, line_maps, reference_maps
+from . import composition, eels_menu, line_maps, reference_maps
 from .averages import REGIONS
-from .map_menu import guarded
-from .map_selection import Window, only, selected_items, selected_scan
+from .eels_menu import Window, guarded
+from .map_selection import only, selected_items, selected_scan
 from .map_view import is_map, name_of
 from .scan_errors import scan_of
 from .scan_item import OURS
@@ -120,31 +118,18 @@ ENTRIES: tuple[tuple[str, typing.Callable[[Window], typing.Any]], ...] = (
 
 
 def build_menu(window: Window) -> None:
-    """Add the entries to a window's EELS menu; a dialogue, which Swift counts among its windows, has none."""
-    if not hasattr(window, "get_or_create_menu"):
-        return
-    menu = window.get_or_create_menu("eels_menu", _("EELS"), "window_menu")
-    for title, action in ENTRIES:
-        menu.add_menu_item(title, functools.partial(guarded, action, window))
-    menu.add_separator()
+    """Add the entries to a window's EELS menu."""
+    eels_menu.add_entries(window, ENTRIES)
 
 
 def register() -> None:
     """Add computations and menu entries to Swift."""
-    for part in PARTS:
-        part.register()
-    app: typing.Any = Application.app
-    if app is not None:
-        app.register_menu_handler(build_menu)
+    eels_menu.register(PARTS, build_menu)
 
 
 def unregister() -> None:
     """Undo `register`."""
-    app: typing.Any = Application.app
-    if app is not None and build_menu in app.menu_handlers:
-        app.unregister_menu_handler(build_menu)
-    for part in PARTS:
-        part.unregister()
+    eels_menu.unregister(PARTS, build_menu)
 
 
 def _spectrum(window: Window) -> tuple[DataItem.DataItem, typing.Any]:

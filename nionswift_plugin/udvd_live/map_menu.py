@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import functools
 import gettext
-import logging
 import pathlib
 import typing
 
-from nion.swift import Application
-from nion.swift.model import DataItem, Notification
+from nion.swift.model import DataItem
 from nion.ui import Dialog
 
 from udvd_core.axes import Axis
-from udvd_core.errors import InputError, UdvdError
+from udvd_core.errors import InputError
 from udvd_core.maps.presets import Preset, read_presets
 
-from . import averages, background_models, map_presets, map_view, maps_computation
+from . import averages, background_models, eels_menu, map_presets, map_view, maps_computation
+from .eels_menu import Window, guarded, notify
 from .map_choices import Choice, choices
-from .map_selection import Window as Window  # for other menus, too
 from .map_selection import only, selected_items, selected_maps, selected_scan
 from .map_view import is_map
 from .map_windows import draw
@@ -27,9 +25,6 @@ from .scan_item import OURS
 
 _ = gettext.gettext
 
-log = logging.getLogger(__name__)
-
-NOTE = "udvd.maps"
 MOST_MAPS = len(map_view.COLOURS)
 PARTS = (background_models, maps_computation, map_view, averages)
 
@@ -151,23 +146,6 @@ def folder_of(window: Window) -> pathlib.Path:
     return pathlib.Path(window.ui.get_configuration_location())
 
 
-def guarded(action: typing.Callable[[Window], typing.Any], window: Window) -> None:
-    """Do what a menu entry does; what does not fit becomes a message."""
-    try:
-        with window.document_model.transaction_context():  # else Swift writes the whole project for every property
-            action(window)
-    except UdvdError as error:
-        notify(_("UDVD maps"), str(error))
-    except Exception as error:
-        log.exception("UDVD maps")
-        notify(_("UDVD maps"), f"{type(error).__name__}: {error}")
-
-
-def notify(title: str, text: str, sign: str = "\N{WARNING SIGN} ") -> None:
-    """Tell the operator, in Swift's list of notifications; a sign marks what went wrong."""
-    Notification.notify(Notification.Notification(NOTE, f"{sign}UDVD", title, text))
-
-
 ENTRIES: tuple[tuple[str, typing.Callable[[Window], typing.Any]], ...] = (
     (_("Map Denoised Signal..."), choose_map),
     (_("Map Raw Signal in Same Windows"), map_raw),
@@ -179,32 +157,18 @@ ENTRIES: tuple[tuple[str, typing.Callable[[Window], typing.Any]], ...] = (
 
 
 def build_menu(window: Window) -> None:
-    """Add the entries to a window's EELS menu; a dialogue, which Swift counts among its windows, has none."""
-    if not hasattr(window, "get_or_create_menu"):
-        return
-    menu = window.get_or_create_menu("eels_menu", _("EELS"), "window_menu")
-    menu.add_separator()
-    for title, action in ENTRIES:
-        menu.add_menu_item(title, functools.partial(guarded, action, window))
-    menu.add_separator()
+    """Add the entries to a window's EELS menu."""
+    eels_menu.add_entries(window, ENTRIES, separated=True)
 
 
 def register() -> None:
     """Add computations, background models and menu entries to Swift."""
-    for part in PARTS:
-        part.register()
-    app: typing.Any = Application.app
-    if app is not None:
-        app.register_menu_handler(build_menu)
+    eels_menu.register(PARTS, build_menu)
 
 
 def unregister() -> None:
     """Undo `register`."""
-    app: typing.Any = Application.app
-    if app is not None and build_menu in app.menu_handlers:
-        app.unregister_menu_handler(build_menu)
-    for part in PARTS:
-        part.unregister()
+    eels_menu.unregister(PARTS, build_menu)
 
 
 def _show_low_loss(display: typing.Any, preset: Preset, energy: Axis) -> None:

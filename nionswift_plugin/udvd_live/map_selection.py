@@ -9,14 +9,12 @@ from nion.swift.model import DataItem, Symbolic
 
 from udvd_core.errors import InputError
 
+from .eels_menu import Window
 from .map_windows import Drawn, drawn_of
 from .maps_computation import MAP, MAP_ID
 from .scan_errors import scan_of
 
 _ = gettext.gettext
-
-Window = typing.Any
-"""A window of Swift, `nion.swift.DocumentController`."""
 
 
 def selected_scan(window: Window) -> tuple[DataItem.DataItem, DataItem.DataItem | None]:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import gettext
-import logging
-import typing
 
-from nion.swift import Application
+from udvd_core.errors import InputError
 
-from udvd_core.errors import InputError, UdvdError
-
-from . import reprocess_panel
+from . import eels_menu, reprocess_panel
 from .companion import companion_of
+from .eels_menu import Window
 from .library_scans import is_scan
-from .map_menu import Window, notify
 from .reprocess_panel import PANEL_ID, settings_of
 
 _ = gettext.gettext
-
-log = logging.getLogger(__name__)
 
 TITLE = _("Denoise Spectrum Image...")
 
@@ -47,35 +40,16 @@ def denoise_selected(window: Window) -> str:
     return said
 
 
-def denoise_clicked(window: Window) -> None:
-    """Do what the menu entry does; what does not fit becomes a message."""
-    try:
-        denoise_selected(window)
-    except UdvdError as error:
-        notify(_("UDVD reprocessing"), str(error))
-    except Exception as error:
-        log.exception("UDVD reprocessing")
-        notify(_("UDVD reprocessing"), f"{type(error).__name__}: {error}")
-
-
 def build_menu(window: Window) -> None:
-    """Add the entry to a window's EELS menu; a dialogue, which Swift counts among its windows, has none."""
-    if hasattr(window, "get_or_create_menu"):
-        menu = window.get_or_create_menu("eels_menu", _("EELS"), "window_menu")
-        menu.add_menu_item(TITLE, functools.partial(denoise_clicked, window))
+    """Add the entry to a window's EELS menu."""
+    eels_menu.add_entries(window, [(TITLE, denoise_selected)])
 
 
 def register() -> None:
     """Add the panel and the menu entry to Swift."""
-    reprocess_panel.register()
-    app: typing.Any = Application.app
-    if app is not None:
-        app.register_menu_handler(build_menu)
+    eels_menu.register((reprocess_panel,), build_menu)
 
 
 def unregister() -> None:
     """Undo `register`."""
-    app: typing.Any = Application.app
-    if app is not None and build_menu in app.menu_handlers:
-        app.unregister_menu_handler(build_menu)
-    reprocess_panel.unregister()
+    eels_menu.unregister((reprocess_panel,), build_menu)
