@@ -2,6 +2,9 @@
 
 A scan runs in headless Swift with the real engine child, the panel's companion gives itself time ten
 times a second. Ticks in which a result item is made are told apart: Swift needs that long for any item.
+
+With ``--windows`` in the real Swift, on an X server of our own: scans that the plug-in does not follow and scans
+that it does take turns, and a timer of 10 ms on the main thread tells how late it comes in each.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import json
 import os
 import pathlib
 import statistics
+import sys
 import tempfile
 import time
 import typing
@@ -66,6 +70,40 @@ def measure(size: tuple[int, int], dwell_ms: float, channels: int, folder: pathl
     }
 
 
+def measure_windows(
+    size: tuple[int, int], dwell_ms: float, channels: int, folder: pathlib.Path, pairs: int = 2
+) -> dict[str, typing.Any]:
+    """Lateness of a timer on Swift's main thread while scans come in, without the plug-in following and with, ms."""
+    sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests" / "qt"))
+    import provision
+    import qt_swift
+    import steps
+
+    provision.provision(folder, {"maps": MAPS})
+    simulator = {"source": "h-bn", "counts": 5000, "seed": 1, "size": size, "channels": channels}
+    late: dict[bool, list[float]] = {False: [], True: []}
+    with qt_swift.Screen() as screen, qt_swift.QtSwift(screen, folder, simulator) as swift:
+        steps.set_up(swift, size[1], dwell_ms)
+        longest = 60 + 3 * size[0] * (size[1] + 2) * dwell_ms / 1000
+        for number in range(1, 2 * pairs + 1):
+            follow = number % 2 == 0
+            swift.ask(f"companion.companion_of(model).follow({follow})")
+            steps.acquire(swift)
+            swift.until(f"raw(model, {number}).is_live")
+            swift.ask("kept.update(ticks=Ticks(window))")
+            swift.until(f"not raw(model, {number}).is_live", longest)
+            late[follow] += swift.ask("kept['ticks'].stop()")
+            swift.until("not any(item.is_live for item in model.data_items)")
+    without, following = (_summary(late[follow]) for follow in (False, True))
+    more = {key: round(following[key] - without[key], 2) for key in without}
+    return {
+        "frames": size[0] * size[1],
+        "scans": 2 * pairs,
+        "ticks": {"without": len(late[False]), "following": len(late[True])},
+        "late_ms": {"without": without, "following": following, "more": more},
+    }
+
+
 def _summary(times: list[float]) -> dict[str, float]:
     ordered = sorted(times) or [0.0]
     return {
@@ -81,9 +119,11 @@ def main() -> None:
     parser.add_argument("--size", type=lambda text: tuple(map(int, text.split(","))), default=(32, 32))
     parser.add_argument("--dwell", type=float, default=20.0, help="ms per position")
     parser.add_argument("--channels", type=int, default=512)
+    parser.add_argument("--windows", action="store_true", help="lateness of a timer in the real Swift")
     options = parser.parse_args()
+    run = measure_windows if options.windows else measure
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measure(options.size, options.dwell, options.channels, pathlib.Path(folder))))
+        print(json.dumps(run(options.size, options.dwell, options.channels, pathlib.Path(folder))))
 
 
 if __name__ == "__main__":

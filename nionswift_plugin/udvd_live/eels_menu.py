@@ -7,7 +7,7 @@ import gettext
 import logging
 import typing
 
-from nion.swift import Application
+from nion.swift import Application, Facade
 from nion.swift.model import Notification
 
 from udvd_core.errors import UdvdError
@@ -64,6 +64,11 @@ def guarded(action: Action, window: Window) -> None:
     except Exception as error:
         log.exception("UDVD menu")
         notify(_("UDVD"), f"{type(error).__name__}: {error}")
+
+
+def ask(window: Window, caption: str, text: str, accepted: typing.Callable[[str], None], accept: str) -> None:
+    """Ask for a text; through Swift's facade, as what is behind it differs between its versions."""
+    Facade.DocumentWindow(window).show_get_string_message_box(caption, text, accepted, accepted_text=accept)
 
 
 def notify(title: str, text: str, sign: str = "\N{WARNING SIGN} ") -> None:

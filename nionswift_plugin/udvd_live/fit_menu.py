@@ -12,7 +12,7 @@ from udvd_core.maps.composition import Factor
 
 from . import composition, eels_menu, line_maps, reference_maps
 from .averages import REGIONS
-from .eels_menu import Window, guarded
+from .eels_menu import Window, ask, guarded
 from .map_selection import only, selected_items, selected_scan
 from .map_view import is_map, name_of
 from .scan_errors import scan_of
@@ -97,9 +97,7 @@ def map_composition(window: Window) -> None:
     def accepted(given: str) -> None:
         guarded(lambda window: compose(window, maps, given), window)
 
-    window.workspace_controller.pose_get_string_message_box(
-        caption, text, accepted, accepted_text=_("Make Maps"), message_box_id="udvd.composition"
-    )
+    ask(window, caption, text, accepted, _("Make Maps"))
 
 
 def compose(window: Window, maps: typing.Sequence[DataItem.DataItem], given: str) -> list[DataItem.DataItem]:

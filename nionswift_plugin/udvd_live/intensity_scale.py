@@ -48,12 +48,17 @@ def toggle(displays: Displays, later: typing.Callable[[typing.Callable[[], None]
     if len({channel.data_item.data_shape[-1] for channel in sliced}) == 1:
         for channel in sliced[1:]:
             channel.slice_interval = sliced[0].slice_interval
-    shown = [channel.get_latest_display_values() for channel in channels]
+    shown = [_display_values(channel) for channel in channels]
 
     def look() -> None:
         later(functools.partial(_set_common, channels, [each.data_range for each in shown]))
 
     threading.Thread(target=look, name="udvd-intensity-scale", daemon=True).start()
+
+
+def _display_values(channel: typing.Any) -> typing.Any:
+    """What a display shows; Swift 16.18 has a property for it."""
+    return channel.display_values if hasattr(channel, "display_values") else channel.get_latest_display_values()
 
 
 def _set_common(channels: typing.Sequence[typing.Any], ranges: typing.Sequence[tuple[float, float] | None]) -> None:

@@ -150,19 +150,24 @@ class Job:
         """Mark the results as wanted: reprocessing makes others beside them."""
         self._writer.mark({"kept": True})
 
-    def tick(self) -> None:
-        """Make items, feed again what the engine lacks, and tell it when the scan is over."""
+    def tick(self, share: float = 1.0) -> None:
+        """Make items, feed again what the engine lacks, and tell it when the scan is over.
+
+        `share` is the part of this turn for this job, where several write.
+        """
         if self.phase is Phase.DONE:
             return
         if self._holds:
-            self._write_whole()
+            self._write_whole(share * WRITTEN_BYTES)
             if self.finished is not None:
                 return
         wanted = self.status is not None and not self._holds and (self._previews or bool(self._early))
         if not self._ready and wanted:  # the engine has it: no empty items if that fails
             self._ready = not self._writer.create_next()
         while self._ready and self._early and not self._holds:
-            self._write(self._early.pop(0))
+            self._writer.write(self._early.pop(0))
+        if not self._holds and self._writer.write_next(self._clock()) and self.timeline.first_preview is None:
+            self.timeline.first_preview = self._clock()
         coverage, timeline = self.recording.coverage, self.timeline
         if self.recording.gone and coverage.delivered < coverage.received:
             self.stop(NAMES[State.REMOVED])
@@ -194,7 +199,7 @@ class Job:
             if not (self._previews or event.final):
                 return
             if self._ready and not self._early and not self._holds:
-                self._write(event)
+                self._writer.write(event)
             else:
                 self._early.append(event)
         elif isinstance(event, Status):
@@ -238,13 +243,8 @@ class Job:
         if self._writer.remove(item) and self._ready and not self.items:
             self.stop("results deleted")
 
-    def _write(self, block: Block) -> None:
-        self._writer.write(block)
-        if self.timeline.first_preview is None:
-            self.timeline.first_preview = self._clock()
-
-    def _write_whole(self) -> None:
-        """Write what was held, a part at each tick, once all of it is there."""
+    def _write_whole(self, most: float) -> None:
+        """Write what was held, about `most` bytes at each tick, once all of it is there."""
         end = self._end
         if end is None:
             return
@@ -252,10 +252,10 @@ class Job:
             self._ready = not self._writer.create_next()
             return
         size = 0
-        while self._early and size < WRITTEN_BYTES:
+        while self._early and size < most:
             block = self._early.pop(0)
             size += block.data.nbytes
-            self._write(block)
+            self._writer.write_now(block)
         if not self._early:
             self._finished(end)
 
@@ -266,7 +266,7 @@ class Job:
         while self._writer.create_next():
             pass
         for block in self._early:
-            self._write(block)
+            self._writer.write(block)
         self.finished, self.note = event, event.note
         state = FINAL if event.final == self.spec.count else NAMES.get(self.recording.state, PRELIMINARY)
         provenance = {**event.provenance, "summed_over_q": self.recording.sums_rows}

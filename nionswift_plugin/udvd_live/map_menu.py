@@ -15,7 +15,7 @@ from udvd_core.errors import InputError
 from udvd_core.maps.presets import Preset, read_presets
 
 from . import averages, background_models, eels_menu, map_presets, map_view, maps_computation
-from .eels_menu import Window, guarded, notify
+from .eels_menu import Window, ask, guarded, notify
 from .map_choices import Choice, choices
 from .map_selection import only, selected_items, selected_maps, selected_scan
 from .map_view import is_map
@@ -58,13 +58,8 @@ def save_windows(window: Window) -> None:
 
         guarded(save, window)
 
-    window.workspace_controller.pose_get_string_message_box(
-        _("Save the windows as map preset, over an earlier one of this name:"),
-        drawn[0].preset,
-        named,
-        accepted_text=_("Save"),
-        message_box_id="udvd.save_preset",
-    )
+    caption = _("Save the windows as map preset, over an earlier one of this name:")
+    ask(window, caption, drawn[0].preset, named, _("Save"))
 
 
 def delete_saved(window: Window) -> None:

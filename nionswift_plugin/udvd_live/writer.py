@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
+import math
 import typing
 
 import numpy
@@ -26,6 +27,7 @@ from .scan_item import OURS
 
 Array = numpy.typing.NDArray[numpy.float32]
 
+REFRESH_S = 1.0
 PRELIMINARY, FINAL = "preliminary", "final"
 MAP_ROWS = ("value", "sigma", "raw", "raw sigma")
 """What `Block.maps` holds of each map."""
@@ -52,6 +54,10 @@ class _Target:
     item: DataItem.DataItem | None = None
     reference: typing.Any = None
     """Keeps the item live and in a transaction; dropped on the main thread."""
+    waiting: list[tuple[int, Array]] = dataclasses.field(default_factory=list)
+    """First frame and data of what came since it was written last."""
+    written: float = -math.inf
+    """When that was, seconds."""
     removed: bool = False
     """Whether the operator deleted it; Swift tells so before it closes the item."""
 
@@ -122,12 +128,37 @@ class Writer:
         return False
 
     def write(self, block: Block) -> None:
-        """Queue a block for the items; Swift applies it in its main loop."""
+        """Keep a block until the items are written next."""
         for target in self._targets:
             if target.item is not None and target.reference is not None:
-                data = block.data if target.map is None else block.maps[target.map]
-                for start, stop, box in rectangles(block.start, block.start + len(data), self._spec.scan_shape):
-                    self._write_box(target, data[start - block.start : stop - block.start], box)
+                target.waiting.append((block.start, block.data if target.map is None else block.maps[target.map]))
+
+    def write_now(self, block: Block) -> None:
+        """Write a block, and what waited, at once."""
+        self.write(block)
+        for target in self._targets:
+            self._write_waiting(target)
+
+    def write_next(self, now: float) -> bool:
+        """Write what waits for one of the items, each at most once a second; whether there was any.
+
+        Whatever is written costs Swift's main thread some 10 ms, for its histogram, thumbnail and file.
+        """
+        due = [each for each in self._targets if each.waiting and now - each.written >= REFRESH_S]
+        if not due:
+            return False
+        target = min(due, key=lambda each: each.written)
+        target.written = now
+        self._write_waiting(target)
+        return True
+
+    def _write_waiting(self, target: _Target) -> None:
+        """Queue what waits for an item, blocks that follow each other as one; Swift applies it in its main loop."""
+        if target.item is not None and target.reference is not None:
+            for first, data in merged(target.waiting):
+                for start, stop, box in rectangles(first, first + len(data), self._spec.scan_shape):
+                    self._write_box(target, data[start - first : stop - first], box)
+        target.waiting.clear()
 
     def remove(self, item: DataItem.DataItem) -> bool:
         """Forget an item that the operator deleted; returns whether it was one of these."""
@@ -146,7 +177,9 @@ class Writer:
                 target.item.metadata = self._metadata(target)
 
     def finish(self, state: str, facts: typing.Mapping[str, typing.Any]) -> None:
-        """Mark the items with their last state and let go of them; they do not change again."""
+        """Write what waits, mark the items with their last state and let go of them; they do not change again."""
+        for target in self._targets:
+            self._write_waiting(target)
         self._document_model.perform_data_item_updates()
         preliminary = [self._title_of(target) for target in self._targets]
         self._facts.update(facts, state=state)
@@ -216,6 +249,26 @@ class Writer:
             numpy.ascontiguousarray(data).reshape(shape + datum), data_descriptor=form.descriptor
         )
         self._document_model.update_data_item_partial(target.item, metadata, block, source, box + whole)
+
+
+def merged(blocks: typing.Sequence[tuple[int, Array]]) -> list[tuple[int, Array]]:
+    """Blocks (first frame, data) in the order in which they came, put together where they follow one another.
+
+    Those that a later one covers are left out.
+    """
+    last: list[tuple[int, Array]] = []
+    for start, data in reversed(blocks):
+        if not any(first <= start and start + len(data) <= first + len(later) for first, later in last):
+            last.append((start, data))
+    runs: list[tuple[int, list[Array]]] = []
+    stop = -1
+    for start, data in reversed(last):
+        if start == stop:
+            runs[-1][1].append(data)
+        else:
+            runs.append((start, [data]))
+        stop = start + len(data)
+    return [(start, numpy.concatenate(parts) if len(parts) > 1 else parts[0]) for start, parts in runs]
 
 
 def _title(label: str, facts: typing.Mapping[str, typing.Any]) -> str:

@@ -178,7 +178,7 @@ def test_what_comes_before_all_items_are_made_is_in_them(bare_swift, tmp_path, e
         companion._follower.tick()  # the scan is opened
         (scan_id,) = engine.specs
         engine.block(scan_id, 7.0)
-        pump(bare_swift, companion, least=6)
+        pump(bare_swift, companion, least=12)  # four items are made, then written, one in each turn
         items = companion.current.items
         assert len(items) == 4 and all((item.data[:] == 7).all() for item in items)
         scan.end()

@@ -264,7 +264,7 @@ def test_atomic_percent_by_given_factors(swift, monkeypatch):
     monkeypatch.setattr(
         swift.document_controller.workspace_controller,
         "pose_get_string_message_box",
-        lambda caption, text, accepted, **more: asked.append((caption, text, accepted)),
+        lambda caption, text, accepted, *more: asked.append((caption, text, accepted)),
     )
     select(swift, *maps)
     fit_menu.guarded(fit_menu.map_composition, swift.document_controller)

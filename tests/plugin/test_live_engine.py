@@ -150,7 +150,8 @@ def test_the_panel_says_what_is_going_on(swift, companion, shutter):
         assert panel_text.state_line(companion, job) == "Making the final result"
         assert "frames final, all in" in panel_text.progress(job)[1]
     run_to_done(swift, companion)
-    assert panel_text.state_line(companion, job) == "Final" and panel_text.progress(job) == (100, f"{COUNT} of {COUNT} frames")
+    assert panel_text.state_line(companion, job) == "Final"
+    assert panel_text.progress(job) == (100, f"{COUNT} of {COUNT} frames")
     assert re.match(r"[1-9]\d* components? found", panel_text.learning_line(job))
 
 

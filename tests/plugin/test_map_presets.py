@@ -186,7 +186,7 @@ def test_windows_are_saved_as_dragged_and_offered_again(swift, told, monkeypatch
     monkeypatch.setattr(
         window.workspace_controller,
         "pose_get_string_message_box",
-        lambda caption, text, accepted, **more: saved.append((text, accepted)),
+        lambda caption, text, accepted, *more: saved.append((text, accepted)),
     )
     map_menu.guarded(map_menu.save_windows, window)
     ((proposed, accepted),) = saved
@@ -236,7 +236,7 @@ def test_a_preset_comes_back_as_it_was_saved(swift, monkeypatch, number):
     monkeypatch.setattr(
         swift.document_controller.workspace_controller,
         "pose_get_string_message_box",
-        lambda caption, text, accepted, **more: accepted("mine"),
+        lambda caption, text, accepted, *more: accepted("mine"),
     )
     map_menu.save_windows(swift.document_controller)
     mine = read_presets(map_menu.folder_of(None))[0]["mine"]
