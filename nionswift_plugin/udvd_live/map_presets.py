@@ -10,7 +10,8 @@ from udvd_core.axes import Axis
 from udvd_core.errors import InputError
 from udvd_core.maps.presets import BUILT_IN, Lines, Preset, delete_preset, read_presets, save_preset
 
-from .map_selection import Window, selected_maps
+from .eels_menu import Window
+from .map_selection import selected_maps
 from .map_windows import Drawn, ends_of
 from .scan_errors import scan_of
 
