@@ -35,6 +35,9 @@ AIM = 0.8
 FRESH_SHARE, REFRESH_SHARE = 0.5, 0.25
 """Largest parts of the time during a scan for denoising new frames, and for denoising frames anew."""
 
+SMALL_PART = 32
+"""Frames that are denoised at once take no more than this part of the memory for frames: 128 MB of 4 GB."""
+
 NEVER, OUTDATED = -2, -1
 """In place of the training step: frames not denoised yet; denoised before one of their neighbours came."""
 
@@ -76,6 +79,7 @@ class Session:
     ) -> None:
         self.spec = spec
         self._clock = clock
+        self._most_bytes = spec.training.memory_bytes // SMALL_PART
         self._buffer = FrameBuffer(
             spec.count, learned_shape(spec), spec.training.memory_bytes, spec.training.disk_bytes
         )
@@ -162,7 +166,7 @@ class Session:
             self._deadline = self._clock() + 0.97 * self.spec.training.budget_s
 
     def advance(self, budget: float) -> list[Denoised]:
-        """Work for about `budget` seconds, at least one piece of work.
+        """Work for about `budget` seconds, or until much was denoised; at least one piece of work.
 
         Returns
         -------
@@ -175,7 +179,7 @@ class Session:
             begin = self._clock()
             result += self._work()
             self._spent["all"] += self._clock() - begin
-            if self._clock() >= end:
+            if self._clock() >= end or sum(denoised.data.nbytes for denoised in result) > self._most_bytes:
                 break
         return result
 
@@ -202,6 +206,11 @@ class Session:
         """Free the frames."""
         self._buffer.close()
 
+    @property
+    def _batch(self) -> int:
+        """Frames that are denoised at once: as many as the model likes and the memory allows."""
+        return max(1, min(self.model.batch, self._most_bytes // (4 * math.prod(learned_shape(self.spec)))))
+
     def _work(self) -> list[Denoised]:
         """One piece of work, the most urgent."""
         if self.finishing:
@@ -213,7 +222,7 @@ class Session:
                 return self._denoise(self._oldest(numpy.flatnonzero(self._buffer.received)), final=False)
         elif (fresh := self._waiting(NEVER)).size and self._has_time("fresh", FRESH_SHARE):
             self._live = True
-            return self._denoise_timed(fresh[: self.model.batch], "fresh", quick=True)
+            return self._denoise_timed(fresh[: self._batch], "fresh", quick=True)
         elif self._refresh_due():
             self._refreshed = self._clock()
             return self._denoise_timed(self._oldest(numpy.flatnonzero(self._buffer.received)), "again")
@@ -241,14 +250,14 @@ class Session:
         """
         left = numpy.flatnonzero(self._buffer.received & ~self._final)
         if self._clock() >= self._deadline and self.model.instant:
-            return self._denoise(left, final=True, quick=True)
+            return self._denoise(left[: self._batch], final=True, quick=True)
         room = (self._deadline - self._clock()) * self._rate  # NaN where the speed is not known
-        most = self.model.batch if math.isnan(room) else max(1, int(min(room, self.model.batch)))
+        most = self._batch if math.isnan(room) else max(1, int(min(room, self._batch)))
         return self._denoise(self._oldest(left)[:most], final=True)
 
     def _oldest(self, numbers: Index) -> Index:
         """One batch of these frames: those denoised longest ago or never, in scan order."""
-        return numpy.sort(numbers[numpy.argsort(self._shown[numbers], kind="stable")[: self.model.batch]])
+        return numpy.sort(numbers[numpy.argsort(self._shown[numbers], kind="stable")[: self._batch]])
 
     def _refresh_due(self) -> bool:
         """Whether shown results are old and denoising them anew has not had its share of the time."""

@@ -82,7 +82,7 @@ class Companion:
         self._engine: Engine | None = None
         self._closed = self._outdated = False
         self._follower = Follower(document_model, self, exact)
-        self.reprocessor = Reprocessor(document_model, lambda: self.jobs, lambda: make_engine(self.preferences), clock)
+        self.reprocessor = Reprocessor(document_model, lambda: self.jobs, self._reprocessing_engine, clock)
         self._closing_listener = document_model.about_to_close_event.listen(self.close)
         if self.preferences.follow:
             self._start_engine()
@@ -107,7 +107,9 @@ class Companion:
     def apply(self, chosen: Preferences) -> None:
         """Take over settings that were stored already; another engine as soon as no scan needs this one."""
         before, self.preferences = self.preferences, chosen
-        self._outdated |= _engine_of(before) != _engine_of(chosen)
+        if _engine_of(before) != _engine_of(chosen):
+            self._outdated = True
+            self.reprocessor.own.renew()
         self.follow(chosen.follow)
 
     def discard(self) -> None:
@@ -236,6 +238,19 @@ class Companion:
                 self._engine = None
             if self.preferences.follow:
                 self._start_engine()
+
+    def _reprocessing_engine(self, remote: bool) -> Engine:
+        """An engine on the GPU machine of the preferences, or on this computer.
+
+        Raises
+        ------
+        SettingsError
+            When they name none.
+        """
+        if remote and self.preferences.engine is None:
+            raise SettingsError("the preferences name no GPU machine; name one, or add the scans for this computer")
+        chosen = self.preferences if remote else dataclasses.replace(self.preferences, engine=None)
+        return self._make_engine(chosen)
 
     def _start_engine(self) -> None:
         if self._engine is None and not self._closed:

@@ -49,11 +49,14 @@ class Settings:
         Maps to make, windows in eV; those outside the scan's energies are left out.
     kinds : tuple of str
         What is kept of each map, names of `writer.MAP_ROWS`.
+    remote : bool
+        On the GPU machine that the preferences name when the scan begins; else on this computer.
     """
 
     training: Training = Training()
     maps: tuple[MapWindow, ...] = ()
     kinds: tuple[str, ...] = ("value",)
+    remote: bool = False
 
     @staticmethod
     def from_dict(values: typing.Mapping[str, typing.Any]) -> Settings:
@@ -62,7 +65,8 @@ class Settings:
         if training.get("hidden") is not None:
             training["hidden"] = tuple(training["hidden"])
         maps = tuple(MapWindow(**window) for window in values["maps"])
-        return Settings(Training(**training), maps, tuple(map(str, values["kinds"])))
+        remote = bool(values.get("remote", False))
+        return Settings(Training(**training), maps, tuple(map(str, values["kinds"])), remote)
 
 
 @dataclasses.dataclass(frozen=True)

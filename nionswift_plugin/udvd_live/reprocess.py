@@ -1,8 +1,8 @@
-"""Works the queue off: one scan after another from the library through an engine of its own, beside live scans.
+"""Works the queue off: scans of the library through an engine of its own, as many side by side as it has workers.
 
 A live scan has priority: what is being reprocessed then begins anew after it, unless its final result is being
-written. The library gets final results only, in the items of an earlier run where there are any; until then these
-stay as they are. Main thread only.
+written. Entries of one scan never run side by side: they have the same result items. The library gets final results
+only, in the items of an earlier run where there are any; until then these stay as they are. Main thread only.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import textwrap
-import threading
 import time
 import typing
 import uuid
 
 from nion.swift.model import DataItem
 
-from udvd_core.engine.protocol import Engine
+from udvd_core.engine.protocol import Engine, Event
 from udvd_core.errors import InputError, UdvdError
 
 from .job import Job, Phase
@@ -25,6 +24,7 @@ from .library_scans import Library, recording_now
 from .made_from import done_before, facts_of, pooled_title, specify
 from .queue_file import OVER, Entry, Queue, QueueFile, Settings, State, project_folder
 from .replay import Replay, same_area
+from .reprocess_engine import OwnEngine
 from .reprocess_run import Run
 from .scan_item import OURS
 
@@ -32,10 +32,6 @@ log = logging.getLogger(__name__)
 
 BEGIN_S = 2.0
 """After Swift has opened a project: its panels listen to activities from then on."""
-RETRY_S = 30.0
-"""Between attempts to start an engine."""
-IDLE_S = 60.0
-"""An engine without work is ended after this."""
 
 
 class Reprocessor:
@@ -48,7 +44,7 @@ class Reprocessor:
     live_jobs : callable
         Gives the jobs of scans that are or were followed.
     make_engine : callable
-        Makes an engine when there is something to do.
+        Makes an engine when there is something to do, on the GPU machine (True) or on this computer (False).
     clock : callable
         Seconds.
     """
@@ -57,23 +53,21 @@ class Reprocessor:
         self,
         document_model: typing.Any,
         live_jobs: typing.Callable[[], typing.Sequence[Job]],
-        make_engine: typing.Callable[[], Engine],
+        make_engine: typing.Callable[[bool], Engine],
         clock: typing.Callable[[], float] = time.monotonic,
     ) -> None:
         self._document_model = document_model
         self.library = Library(document_model)
         self._live_jobs = live_jobs
-        self._make_engine = make_engine
         self._clock = clock
         self._file = QueueFile(project_folder(document_model))
-        self.queue, self.trouble = self._file.load()
+        self.queue, self._not_kept = self._file.load()
         known = {str(item.uuid) for item in document_model.data_items}
         self.left = known.intersection(self.queue.followed)
         """Uuids of scans that were being followed when Swift ended."""
-        self._engine: Engine | None = None
-        self._run: Run | None = None
+        self.own = OwnEngine(make_engine, clock)
+        self._runs: list[Run] = []
         self._begin = clock() + BEGIN_S
-        self._idle_since = clock()
         self._closed = False
         self._removed_listener = document_model.item_removed_event.listen(self._item_removed)
 
@@ -111,9 +105,9 @@ class Reprocessor:
             elif entry is not None:
                 queue = queue.put(key, State.CANCELLED)
         self._put(queue)
-        if self._run is not None and self._run.entry.key in keys:
-            self._run.job.stop()
-            self._let_go()
+        for run in [run for run in self._runs if run.entry.key in keys]:
+            run.job.stop()
+            self._let_go(run)
 
     def retry(self, keys: typing.Collection[str]) -> None:
         """Let entries that are over wait again."""
@@ -132,25 +126,34 @@ class Reprocessor:
     def line(self) -> str:
         """What it is doing, in plain words."""
         waiting = len(self.queue.waiting())
-        if self._run is not None:
-            return f"{textwrap.shorten(self._run.entry.title, 36, placeholder='...')}: {self._run.step()}"
+        if self._runs:
+            title = textwrap.shorten(self._runs[0].entry.title, 36, placeholder="...")
+            beside = f", and {len(self._runs) - 1} more beside it" if self._runs[1:] else ""
+            return f"{title}: {self._runs[0].step()}{beside}"
         if waiting and self._recording():
             return f"{waiting} waiting for the scan that is being recorded"
         return f"{waiting} waiting" if waiting else "Nothing to do. Select scans and press Add."
 
     def left_s(self) -> float:
         """Seconds until the queue is worked off, at most; without the reading of scans that still wait."""
-        waiting = sum(entry.settings.training.budget_s for entry in self.queue.waiting())
-        return waiting + (self._run.left_s() if self._run is not None else 0.0)
+        each = [entry.settings.training.budget_s for entry in self.queue.waiting()]
+        each += [run.left_s() for run in self._runs]
+        longest = max(each, default=0.0)
+        return (sum(each) - longest) / self.own.workers + longest
 
     def percent(self) -> int:
-        """How much of the time of the entry that runs has passed; 0 without one."""
-        return self._run.percent() if self._run is not None else 0
+        """How much of the time of the entries that run has passed; 0 without any."""
+        return sum(run.percent() for run in self._runs) // max(len(self._runs), 1)
 
     @property
     def busy(self) -> set[str]:
         """Uuids of scans that are being denoised now."""
-        return {*self._followed(), *(self._run.entry.sources if self._run is not None else ())}
+        return {*self._followed(), *(key for run in self._runs for key in run.entry.sources)}
+
+    @property
+    def trouble(self) -> str:
+        """What the operator should know of the queue's file or its engine; empty where all is well."""
+        return (self.own.trouble if self.queue.waiting() else "") or self._not_kept
 
     # what time does
 
@@ -163,7 +166,8 @@ class Reprocessor:
             self._advance()
         except Exception as error:
             log.exception("UDVD reprocessing")
-            self._fail(f"{type(error).__name__}: {error}")
+            for run in list(self._runs):
+                self._fail(run, f"{type(error).__name__}: {error}")
 
     def close(self) -> None:
         """Leave what runs for the next start of Swift, and end the engine."""
@@ -172,40 +176,44 @@ class Reprocessor:
         self._closed = True
         self._removed_listener = None
         try:
-            if self._run is not None:
-                self._run.job.stop("interrupted")
-                self._let_go()  # its entry stays as running, which counts as waiting when it is read again
+            for run in list(self._runs):
+                run.job.stop("interrupted")
+                self._let_go(run)  # its entry stays as running, which counts as waiting when it is read again
         except Exception:
             log.exception("UDVD could not mark the results of its queue")
         finally:
-            if self._engine is not None:
-                self._engine.close()
-                self._engine = None
+            self.own.close()
 
     def _advance(self) -> None:
-        now = self._clock()
-        if self._run is not None:
-            self._idle_since = now
-            self._go_on(self._run)
-        elif self.queue.waiting() and now >= self._begin and not self._recording():
-            self._start(self.queue.waiting()[0])
-        elif self._engine is not None and now - self._idle_since > IDLE_S:
-            self._retire()
+        events, runs = self.own.poll(), list(self._runs)
+        for run in runs:
+            try:
+                self._go_on(run, events, 1 / len(runs))
+            except Exception as error:
+                log.exception("UDVD reprocessing, %s", run.entry.title)
+                self._fail(run, f"{type(error).__name__}: {error}")
+        busy = [run.entry.sources for run in self._runs]
+        entry = next((each for each in self.queue.waiting() if each.sources not in busy), None)
+        if entry is not None and self._clock() >= self._begin and self.own.room(entry.settings.remote, len(busy)):
+            if not self._recording():
+                self._start(entry)
+        self.own.rest(bool(self._runs))
 
-    def _go_on(self, run: Run) -> None:
+    def _go_on(self, run: Run, events: typing.Sequence[Event], share: float) -> None:
+        """Give a run its share of the time of this turn."""
         key = run.entry.key
         if self._recording() and not run.job.items:
             run.job.stop()
             self._put(self.queue.put(key, State.WAITING, "begins anew after the scan that is recorded"))
-            self._let_go()
+            self._let_go(run)
             return
-        run.go_on(self._engine.poll() if self._engine is not None else [])
+        run.go_on(events, share)
         if run.job.phase is Phase.DONE:
             state, reason = run.outcome()
             if state is State.DONE:
                 self.left.difference_update(run.entry.sources)
             self._put(self.queue.put(key, state, reason))
-            self._let_go()
+            self._let_go(run)
 
     def _start(self, entry: Entry) -> None:
         """Begin an entry, or end it at once where that cannot be or nothing is left to do."""
@@ -220,7 +228,7 @@ class Reprocessor:
             if done_before(results, spec, entry.settings, facts["made_from"]):
                 self._put(self.queue.put(entry.key, State.DONE, "already done"))
                 return
-            engine = self._ready_engine()
+            engine = self.own.ready(entry.settings.remote)
             if engine is None:
                 return
             earlier = [item for item in results if not item.metadata[OURS].get("kept")]
@@ -230,30 +238,27 @@ class Reprocessor:
             except Exception:
                 replay.release()
                 raise
-            self._run = Run(entry, replay, job, self._clock)
+            self._runs.append(Run(entry, replay, job, self._clock))
             self._put(self.queue.put(entry.key, State.RUNNING))
         except Exception as error:
             known = isinstance(error, UdvdError | OSError)
             log.warning("UDVD cannot reprocess %r", entry.title, exc_info=not known)
             self._put(self.queue.put(entry.key, State.FAILED, str(error) if known else repr(error)))
 
-    def _let_go(self) -> None:
-        run, self._run = self._run, None
-        if run is not None:
-            run.end()
+    def _let_go(self, run: Run) -> None:
+        self._runs.remove(run)
+        run.end()
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, run: Run, reason: str) -> None:
         """Give up what runs, after an error that nobody expected."""
-        run = self._run
-        if run is not None:
-            self._put(self.queue.put(run.entry.key, State.FAILED, reason))
-            self._let_go()
-            run.job.fail(reason)
+        self._put(self.queue.put(run.entry.key, State.FAILED, reason))
+        self._let_go(run)
+        run.job.fail(reason)
 
     def _item_removed(self, key: str, item: DataItem.DataItem, index: int) -> None:
         try:
-            if self._run is not None and key == "data_items":
-                self._run.job.item_removed(item)
+            for run in self._runs if key == "data_items" else ():
+                run.job.item_removed(item)
         except Exception:
             log.exception("UDVD reprocessing could not follow an event of Swift")
 
@@ -271,27 +276,8 @@ class Reprocessor:
         if followed != self.queue.followed:
             self._put(dataclasses.replace(self.queue, followed=followed))
 
-    def _ready_engine(self) -> Engine | None:
-        """An engine that works; None where there is none: `trouble` says why, and the queue waits."""
-        if self._engine is not None and not self._engine.alive:
-            self._retire()
-        if self._engine is None:
-            try:
-                self._engine = self._make_engine()
-                self.trouble = ""
-            except (UdvdError, OSError) as error:
-                self.trouble = f"No engine: {error}"
-                self._begin = self._clock() + RETRY_S
-        return self._engine
-
-    def _retire(self) -> None:
-        """End the engine without waiting for it."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            threading.Thread(target=engine.close, name="udvd-engine-close").start()
-
     def _put(self, queue: Queue) -> None:
         """Have another queue, and keep it."""
         if queue != self.queue:
             self.queue = queue
-            self.trouble = self._file.store(queue)
+            self._not_kept = self._file.store(queue)

@@ -16,7 +16,7 @@ from nion.ui import Declarative, UserInterface
 from nion.utils import Model
 
 from udvd_core.errors import InputError, UdvdError
-from udvd_core.maps.presets import read_presets
+from udvd_core.maps.presets import Preset, read_presets
 from udvd_core.settings import MODELS, MapWindow
 
 from . import scan_list
@@ -36,7 +36,7 @@ PERIOD_S, LIST_S = 0.25, 3.0
 READ_S = 0.01
 """To read of the library at each turn, on the main thread."""
 BUDGET_S = 60.0
-ENGINES = (_("This computer"),)
+LOCAL = _("This computer")
 AS_LIVE = _("As live")
 
 
@@ -72,22 +72,24 @@ class ReprocessHandler(Declarative.Handler):
         self._event_loop = event_loop
         presets, trouble = read_presets(configuration_folder)
         self._maps: dict[str, tuple[MapWindow, ...] | None] = {AS_LIVE: None}
-        self._maps.update({name: preset.maps for name, preset in presets.items() if not preset.tail})
+        self._maps.update({plain_name(preset): preset.maps for preset in presets.values()})
         model = companion.preferences.training.model
         self.model_model: typing.Any = Model.PropertyModel(MODELS.index(model))
         self.maps_model: typing.Any = Model.PropertyModel(0)
         self.engine_model: typing.Any = Model.PropertyModel(0)
+        self.engines_model: typing.Any = Model.PropertyModel([])
         self.budget_model: typing.Any = Model.PropertyModel(f"{BUDGET_S:g}")
         self.line_model: typing.Any = Model.PropertyModel("")
         self.message_model: typing.Any = Model.PropertyModel(trouble)
         self.progress_model: typing.Any = Model.PropertyModel(0)
-        self.ui_view = build_view(list(MODELS), list(self._maps), list(ENGINES))
+        self.ui_view = build_view(list(MODELS), list(self._maps))
         self._listed, self._wanted = -math.inf, ""
         self._offered = False
         self._timer: asyncio.TimerHandle | None = None
 
     def init_handler(self) -> None:
         """Begin, now that the widgets are there."""
+        self._offer_engines()
         self._tick()
 
     def close(self) -> None:
@@ -151,7 +153,8 @@ class ReprocessHandler(Declarative.Handler):
         if not 0 < budget < math.inf:
             raise InputError(f"the time budget is {self.budget_model.value!r}; want seconds, more than 0")
         maps = list(self._maps.values())[self.maps_model.value or 0]
-        return settings_of(self._companion.preferences, MODELS[self.model_model.value or 0], budget, maps)
+        settings = settings_of(self._companion.preferences, MODELS[self.model_model.value or 0], budget, maps)
+        return dataclasses.replace(settings, remote=bool(self.engine_model.value))
 
     # time
 
@@ -162,7 +165,15 @@ class ReprocessHandler(Declarative.Handler):
             log.exception("UDVD reprocessing panel")
         self._timer = self._event_loop.call_later(PERIOD_S, self._tick)
 
+    def _offer_engines(self) -> None:
+        """Offer the GPU machine while the preferences name one; it is chosen as soon as it is offered."""
+        engines = engines_of(self._companion.preferences)
+        if engines != self.engines_model.value:
+            self.engines_model.value = engines
+            self.engine_model.value = len(engines) - 1
+
     def _show(self) -> None:
+        self._offer_engines()
         queue = self.reprocessor
         self.queue.rows = [queue_row(entry) for entry in queue.queue.entries]
         left = queue.left_s()
@@ -193,10 +204,22 @@ def settings_of(
     budget_s: float = BUDGET_S,
     maps: tuple[MapWindow, ...] | None = None,
 ) -> Settings:
-    """Settings of an entry: as live, but for model, budget and maps where they are given."""
+    """Settings of an entry: as live and where live, but for model, budget and maps where they are given."""
     training = dataclasses.replace(preferences.training, model=model or preferences.training.model, budget_s=budget_s)
     kinds = ("value",) + ("sigma",) * preferences.map_sigmas + ("raw",) * preferences.raw_maps
-    return Settings(training, preferences.maps if maps is None else maps, kinds)
+    remote = preferences.engine is not None
+    return Settings(training, preferences.maps if maps is None else maps, kinds, remote)
+
+
+def engines_of(preferences: Preferences) -> list[str]:
+    """Where scans can be reprocessed: on this computer, and on the GPU machine that the preferences name."""
+    host = (preferences.engine or "").removeprefix("tls://").rpartition(":")[0]
+    return [LOCAL, _("GPU machine ") + host] if host else [LOCAL]
+
+
+def plain_name(preset: Preset) -> str:
+    """A preset's name, and that the engine makes plain windows of it: without its tail or overlaps taken off."""
+    return preset.name + (_(" (plain)") if preset.tail or preset.lines else "")
 
 
 class ReprocessPanel(Panel.Panel):

@@ -14,7 +14,7 @@ from .recording import State as Ending
 from .replay import Replay
 
 READ_S = 0.015
-"""Reading from raw items at each turn, on the main thread."""
+"""Reading from raw items at each turn, on the main thread, of all runs together."""
 
 
 class Reprocessing(Activity.Activity):
@@ -60,15 +60,15 @@ class Run:
         self._activity = Reprocessing(f"UDVD {entry.title}")
         Activity.append_activity(self._activity)
 
-    def go_on(self, events: typing.Iterable[Event]) -> None:
-        """Act on what the engine says and give it more of the scan."""
+    def go_on(self, events: typing.Iterable[Event], share: float) -> None:
+        """Act on what the engine says and give it more of the scan, with a share of the time to read and write."""
         job = self.job
         for event in events:
             if event.scan_id == job.spec.scan_id:
                 job.take(event)
         if job.phase is not Phase.DONE and not self._replay.state.ended:
-            self._read()
-        job.tick()
+            self._read(share * READ_S)
+        job.tick(share)
         self._activity.show(f"UDVD {self.entry.title}: {self.step()}")
 
     def end(self) -> None:
@@ -106,12 +106,12 @@ class Run:
         passed = self._clock() - self._started
         return min(99, int(100 * passed / max(passed + self.left_s(), 1e-3)))
 
-    def _read(self) -> None:
+    def _read(self, seconds: float) -> None:
         job, replay = self.job, self._replay
         if replay.gone:
             job.fail("its raw scan was deleted")
             return
-        end = self._clock() + READ_S
+        end = self._clock() + seconds
         replay.play(lambda: self._clock() >= end)
         if replay.share >= 1 and not replay.coverage.received:
             job.fail("it holds no counts")

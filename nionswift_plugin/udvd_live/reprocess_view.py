@@ -15,6 +15,7 @@ from .scan_list import Row, create_scan_list
 _ = gettext.gettext
 
 WIDTH = 260
+PLAIN = _("plain: without the tail of the zero-loss peak or the overlap taken off; the map menu makes those afterwards")
 
 
 def scan_row(scan: LibraryScan) -> Row:
@@ -29,7 +30,8 @@ def scan_row(scan: LibraryScan) -> Row:
 def queue_row(entry: Entry) -> Row:
     """What the list says of an entry of the queue."""
     training = entry.settings.training
-    about = f"{entry.state.value}, {training.model}, {training.budget_s:g} s"
+    where = _(", GPU machine") if entry.settings.remote else ""
+    about = f"{entry.state.value}, {training.model}, {training.budget_s:g} s{where}"
     if entry.reason:
         about = f"{entry.state.value}: {entry.reason}"
     return Row(entry.key, entry.title, about, entry.state is State.FAILED)
@@ -42,12 +44,12 @@ def duration(seconds: float) -> str:
     return f"{math.ceil(seconds / 60)} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def build_view(models: list[str], maps: list[str], engines: list[str]) -> typing.Any:
+def build_view(models: list[str], maps: list[str]) -> typing.Any:
     """The widgets, in a dock of 300 px with a scroll bar."""
     u = Declarative.DeclarativeUI()
 
-    def choice(label: str, items: list[str], model: str, name: str) -> typing.Any:
-        box = u.create_combo_box(items=items, current_index=f"@binding({model}.value)", name=name, width=180)
+    def choice(label: str, model: str, name: str, **items: typing.Any) -> typing.Any:
+        box = u.create_combo_box(current_index=f"@binding({model}.value)", name=name, width=180, **items)
         return u.create_row(u.create_label(text=label, width=76), box, u.create_stretch())
 
     def button(text: str, name: str, tip: str, width: int) -> typing.Any:
@@ -68,9 +70,9 @@ def build_view(models: list[str], maps: list[str], engines: list[str]) -> typing
     column = u.create_column(
         u.create_row(find, u.create_stretch()),
         create_scan_list("scans", 150, WIDTH),
-        choice(_("Model"), models, "model_model", "model"),
-        choice(_("Maps"), maps, "maps_model", "maps"),
-        choice(_("Engine"), engines, "engine_model", "engine"),
+        choice(_("Model"), "model_model", "model", items=models),
+        choice(_("Maps"), "maps_model", "maps", items=maps, tool_tip=PLAIN),
+        choice(_("Engine"), "engine_model", "engine", items_ref="@binding(engines_model.value)"),
         u.create_row(
             u.create_label(text=_("Time"), width=76),
             budget,

@@ -451,3 +451,15 @@ def test_models_that_need_no_torch(model):
 def test_an_unknown_model_is_refused():
     with pytest.raises(SettingsError, match="'magic'"):
         Training(model="magic")
+
+
+def test_as_many_frames_are_denoised_at_once_as_a_small_part_of_the_memory_holds(rng):
+    spec = spec_for((4, 8), (16, 64), model="raw", frames=True, memory_bytes=32 * 3 * 4 * 16 * 64)
+    session, data = Session(spec), frames_for(spec_for((4, 8), (16, 64)), rng)
+    session.push(0, data)
+    session.finish()
+    parts = session.advance(10.0)
+    assert [len(part.data) for part in parts] == [3, 3], "and what was denoised is given out soon"
+    result = drive(session, Result(spec).take(parts))
+    numpy.testing.assert_array_equal(result.data, data)
+    session.close()

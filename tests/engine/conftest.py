@@ -1,6 +1,7 @@
 """What the tests of all engines share: small scans, and someone who takes a scan through an engine."""
 
 import contextlib
+import itertools
 import os
 import pathlib
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import faults
 import numpy
 import psutil
 import pytest
@@ -18,6 +20,7 @@ from udvd_core.engine import certificates
 from udvd_core.engine.protocol import Block, Failed, Finished, Resend, Status
 from udvd_core.settings import ScanSpec, Training
 
+ROOT = str(pathlib.Path(__file__).parents[2])
 ENERGY = Axis(32, 100.0, 1.0, "eV", "E")
 
 
@@ -119,20 +122,21 @@ class Lab:
         certificates.make(folder, ["127.0.0.1", "swift"])
         self.gpu, self.swift = folder / "127.0.0.1", folder / "swift"
 
-    def serve(self, *options, certs=None, port=None, workers=1):
-        """Start ``udvd serve``; its process, and its lines in the file ``serve.PORT.log``."""
+    def serve(self, *options, certs=None, port=None, workers=1, host="127.0.0.1", prefix=(), env=None):
+        """Start ``udvd serve``; its process, and its lines in the file ``serve.HOST.PORT.log``."""
         port = port or free_port()
-        command = [sys.executable, "-m", "udvd_core", "serve", "--host", "127.0.0.1", "--port", str(port), *options]
+        command = [*prefix, sys.executable, "-m", "udvd_core", "serve", "--host", host, "--port", str(port), *options]
         command += ["--certs", str(certs or self.gpu), "--workers", str(workers), "--allow-root"]
-        env = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-        return Served(command, env, self.folder / f"serve.{port}.log", port)
+        env = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH"), ROOT)))
+        return Served(command, env, self.folder / f"serve.{host}.{port}.log", host, port)
 
 
 class Served:
     """A GPU machine: ``udvd serve`` in a process of its own."""
 
-    def __init__(self, command, env, log, port):
-        self.port, self.address, self.log = port, f"tls://127.0.0.1:{port}", log
+    def __init__(self, command, env, log, host, port):
+        self.port, self.address, self.log = port, f"tls://{host}:{port}", log
         with open(log, "wb") as file:
             self.process = subprocess.Popen(command, env=env, stderr=file, stdout=file)
 
@@ -190,6 +194,77 @@ def served(lab):
         yield machine.wait()
     finally:
         machine.end()
+
+
+@pytest.fixture(scope="session")
+def gpu_machine(lab, tmp_path_factory):
+    """One GPU machine for all tests that harm it, but leave it running."""
+    machine = faults.Gpu(lab, tmp_path_factory.mktemp("gpu"))
+    yield machine
+    machine.close()
+
+
+@pytest.fixture
+def gpu(gpu_machine):
+    """That machine for one test."""
+    yield gpu_machine
+    gpu_machine.leave()
+
+
+@pytest.fixture
+def own_gpu(lab, tmp_path):
+    """A GPU machine for a test that switches it off."""
+    machine = faults.Gpu(lab, tmp_path)
+    yield machine
+    machine.close()
+
+
+class Ordinary:
+    """A scan of 256 spectra for the faults, and what two undisturbed runs on a GPU machine make of it."""
+
+    numbers = itertools.count(1)
+
+    def __init__(self, gpu):
+        level = 8 + 4 * numpy.sin(numpy.arange(32) / 5) * numpy.linspace(0, 1, 256)[:, None]
+        self.frames = numpy.random.default_rng(7).poisson(level[:, None]).astype(numpy.float32)
+        self.undisturbed = []
+        for _ in range(2):
+            self.undisturbed.append(faults.begin(gpu, Driver, self.spec(), self.frames).run().data)
+            gpu.leave()
+
+    def spec(self, fault="ordinary", **settings):
+        return spec_for(f"{fault} {next(self.numbers)}", (16, 16), **{"model": "guide", "budget_s": 10.0, **settings})
+
+
+@pytest.fixture(scope="session")
+def ordinary(gpu_machine):
+    return Ordinary(gpu_machine)
+
+
+@pytest.fixture
+def strike(monkeypatch, moment):
+    """A fault for a scan of 86 batches, at this test's moment."""
+    return lambda action: faults.Strike(monkeypatch, round(86 * moment), action)
+
+
+@pytest.fixture
+def recovered(record_property):
+    """Note how long a recovery took, for the table of ``scripts/faults``."""
+
+    def note(fault, seconds, limit=None):
+        for name, value in (("fault", fault), ("seconds", f"{seconds:.2f}"), ("limit", limit or "")):
+            record_property(name, value)
+        print(f"{fault}: recovered after {seconds:.1f} s")
+
+    return note
+
+
+def pytest_generate_tests(metafunc):
+    """Faults come at one moment of the scan, or at ``UDVD_FAULT_MOMENTS`` of them."""
+    if "moment" in metafunc.fixturenames:
+        rng = numpy.random.default_rng(int(os.environ.get("UDVD_FAULT_SEED", 7)))
+        moments = rng.uniform(0.1, 0.9, int(os.environ.get("UDVD_FAULT_MOMENTS", 1)))
+        metafunc.parametrize("moment", moments, ids=[f"at {moment:.0%}" for moment in moments])
 
 
 @pytest.fixture

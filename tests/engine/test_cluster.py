@@ -54,40 +54,6 @@ def worker_of(machine):
     return worker.pid
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_worker_that_dies_is_replaced_and_fed_again(own, start, make_spec, drive, counts, number):
-    engine = start(own)
-    spec = make_spec("a", (8, 8), model="raw")
-    scan = drive(engine, spec, counts(spec))
-    scan.push(30)
-    scan.wait(lambda: scan.of(Block))
-    pid = worker_of(own)
-    os.kill(pid, number)
-    begin = time.monotonic()
-    scan.wait(lambda: scan.of(Resend), timeout_s=20)
-    print(f"recovered after {time.monotonic() - begin:.1f} s")
-    scan.run()
-    assert worker_of(own) != pid
-    numpy.testing.assert_array_equal(scan.data, scan.frames[:, 0])
-    assert (scan.final == 1).all() and len(scan.of(Resend)) == 1
-    assert (scan.of(Finished)[0].received, scan.of(Finished)[0].final) == (64, 64)
-
-
-def test_a_worker_that_hangs_is_given_up(own, start, make_spec, drive, counts):
-    engine = start(own)
-    spec = make_spec("a", (8, 8), model="raw")
-    scan = drive(engine, spec, counts(spec))
-    scan.push(30)
-    scan.wait(lambda: scan.of(Block))
-    os.kill(worker_of(own), signal.SIGSTOP)
-    begin = time.monotonic()
-    scan.wait(lambda: scan.of(Resend), timeout_s=40)
-    print(f"recovered after {time.monotonic() - begin:.1f} s")
-    scan.run()
-    numpy.testing.assert_array_equal(scan.data, scan.frames[:, 0])
-    assert (scan.final == 1).all()
-
-
 def test_a_connection_that_ends_costs_nothing(served, start, make_spec, drive, counts, monkeypatch):
     """The worker keeps the scan; only what it had not taken is sent again, and nobody is asked for frames."""
     cut, due = threading.Event(), RemoteScan._due

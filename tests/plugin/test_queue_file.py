@@ -112,3 +112,9 @@ def test_only_so_many_entries_that_are_over_are_kept_and_none_that_waits():
         found = found.add(Entry(key, ("u",), "Scan", SETTINGS)).put(key, State.DONE)
     assert len(found.entries) == KEPT + 2 and found.entries[0].key == "a"
     assert [entry.key for entry in found.entries[1:3]] == ["52", "51"]
+
+
+def test_a_queue_of_a_version_that_knew_no_gpu_machine_runs_here():
+    values = json.loads(queue(State.WAITING).to_json())
+    del values["entries"][0]["settings"]["remote"]
+    assert Queue.from_json(json.dumps(values)) == queue(State.WAITING)

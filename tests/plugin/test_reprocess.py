@@ -156,9 +156,9 @@ def test_a_run_that_is_cancelled_in_its_last_pass_leaves_the_earlier_result_whol
     companion.reprocessor.add([raw], RAW)
     work_off(bare_swift, companion)
     before = numpy.array(results(bare_swift)[0].data[:])
-    companion.reprocessor._engine = Unfinished()
+    companion.reprocessor.own.engine = Unfinished()
     companion.reprocessor.add([raw], settings_of(companion.preferences, "guide", 2.0, (MAP,)))
-    pump(bare_swift, companion, lambda: companion.reprocessor._run and companion.reprocessor._run.job._early)
+    pump(bare_swift, companion, lambda: companion.reprocessor._runs and companion.reprocessor._runs[0].job._early)
     companion.reprocessor.cancel([companion.reprocessor.queue.entries[0].key])
     bare_swift.pump(0.1)
     assert numpy.array_equal(results(bare_swift)[0].data[:], before)
@@ -243,18 +243,18 @@ def test_an_empty_scan_and_one_that_is_gone_fail_with_a_sentence_and_leave_nothi
 def test_a_live_scan_comes_first_and_the_queue_goes_on_after_it(bare_swift, companion):
     raw = add_scan(bare_swift, spectra(6, 5, 32))
     companion.reprocessor.add([raw], RAW)
-    companion.reprocessor._engine = Sleeping()
-    pump(bare_swift, companion, lambda: companion.reprocessor._run is not None)
+    companion.reprocessor.own.engine = Sleeping()
+    pump(bare_swift, companion, lambda: companion.reprocessor._runs)
     live = Producer(bare_swift, spectra(4, 5, 32))
     live.write_rows(0, 1)
     pump(bare_swift, companion, lambda: companion.jobs)
-    assert companion.reprocessor.queue.entries[0].state is State.WAITING and companion.reprocessor._run is None
+    assert companion.reprocessor.queue.entries[0].state is State.WAITING and not companion.reprocessor._runs
     assert "being recorded" in companion.reprocessor.line()
     live.write_rows(1)
     live.end()
     finish(bare_swift, companion)
     assert companion.jobs[0].finished.final == 20
-    pump(bare_swift, companion, lambda: companion.reprocessor._run is not None)
+    pump(bare_swift, companion, lambda: companion.reprocessor._runs)
     companion.reprocessor.cancel([companion.reprocessor.queue.entries[0].key])
     assert companion.reprocessor.queue.entries[0].state is State.CANCELLED
     assert {item.metadata["udvd"]["source_uuid"] for item in results(bare_swift)} == {str(live.item.uuid)}
@@ -279,7 +279,7 @@ def test_what_goes_wrong_ends_one_entry_and_leaves_earlier_results(bare_swift, c
     companion.reprocessor.add([raw], RAW)
     work_off(bare_swift, companion)
     before = numpy.array(results(bare_swift)[0].data[:])
-    companion.reprocessor._engine = Failing()
+    companion.reprocessor.own.engine = Failing()
     companion.reprocessor.add([raw], settings_of(companion.preferences, "guide", 2.0))
     assert work_off(bare_swift, companion) == [State.DONE, State.FAILED]
     assert "broken" in companion.reprocessor.queue.entries[0].reason
@@ -288,10 +288,10 @@ def test_what_goes_wrong_ends_one_entry_and_leaves_earlier_results(bare_swift, c
 
 
 def test_without_an_engine_the_queue_waits_and_says_why(bare_swift, companion, monkeypatch):
-    def none():
+    def none(remote):
         raise EngineError("no interpreter")
 
-    monkeypatch.setattr(companion.reprocessor, "_make_engine", none)
+    monkeypatch.setattr(companion.reprocessor.own, "_make", none)
     companion.reprocessor.add([add_scan(bare_swift, spectra(6, 5, 32))], RAW)
     pump(bare_swift, companion, lambda: companion.reprocessor.trouble)
     assert companion.reprocessor.trouble == "No engine: no interpreter"
@@ -300,7 +300,7 @@ def test_without_an_engine_the_queue_waits_and_says_why(bare_swift, companion, m
 
 def test_what_ran_when_the_project_was_closed_runs_when_it_is_opened(bare_swift, companion, tmp_path):
     raw = add_scan(bare_swift, spectra(6, 5, 32))
-    companion.reprocessor._engine = Sleeping()
+    companion.reprocessor.own.engine = Sleeping()
     companion.reprocessor.add([raw], Settings(Training("guide", budget_s=5)))
     companion.reprocessor.add([raw], RAW)
     companion.reprocessor.move([companion.reprocessor.queue.entries[1].key], -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 
 import numpy
@@ -99,6 +100,22 @@ def test_the_queue_is_ordered_cancelled_and_retried_from_the_panel(swift, compan
 
 
 @raw_model
+def test_the_gpu_machine_is_offered_and_chosen_as_soon_as_the_preferences_name_it(swift, companion):
+    panel = panel_of(swift)
+    assert panel.engines_model.value == ["This computer"] and not panel._settings().remote
+    companion.apply(dataclasses.replace(companion.preferences, engine="tls://gpu:8786"))
+    refresh(panel)
+    assert panel.engines_model.value == ["This computer", "GPU machine gpu"] and panel._settings().remote
+    panel.engine_model.value = 0
+    refresh(panel)
+    assert not panel._settings().remote, "what the operator chose stays"
+    panel.engine_model.value = 1
+    companion.apply(dataclasses.replace(companion.preferences, engine=None))
+    refresh(panel)
+    assert panel.engines_model.value == ["This computer"] and not panel._settings().remote
+
+
+@raw_model
 def test_the_menu_queues_what_is_selected_as_live_scans_are_denoised(swift, companion):
     raw = add_scan(swift, spectra(6, 5, 32))
     window = swift.document_controller
@@ -108,7 +125,9 @@ def test_the_menu_queues_what_is_selected_as_live_scans_are_denoised(swift, comp
     window.select_display_items_in_data_panel([display])
     window.data_panel_focused()
     titles = []
-    menu = types.SimpleNamespace(add_menu_item=lambda title, action: titles.append((title, action)))
+    menu = types.SimpleNamespace(
+        add_menu_item=lambda title, action: titles.append((title, action)), add_separator=lambda: None
+    )
     reprocess_menu.build_menu(types.SimpleNamespace(get_or_create_menu=lambda *_: menu))
     reprocess_menu.build_menu(types.SimpleNamespace())  # a dialogue has no menus
     assert [title for title, _ in titles] == ["Denoise Spectrum Image..."]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import logging
 import pathlib
 import threading
@@ -34,6 +35,7 @@ PATIENCE_S = 600.0
 LONGEST_PAUSE_S = 2.0
 LEAVE_S = 2.0
 NAP_S = 0.02
+COUNT_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class ClusterEngine:
         self._opened: set[str] = set()
         self._scans: dict[str, RemoteScan] = {}
         self._events: collections.deque[Event] = collections.deque()
-        self._state = "connecting"
+        self._state, self._workers = "connecting", 1
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="udvd-cluster", daemon=True)
         self._thread.start()
@@ -126,6 +128,11 @@ class ClusterEngine:
         """Until it is closed: what is gone may come back."""
         return not self._closing.is_set()
 
+    @property
+    def workers(self) -> int:
+        """How many scans are denoised side by side, as far as is known."""
+        return self._workers
+
     def describe(self) -> str:
         """Where it runs and how it is."""
         return "; ".join(filter(None, (f"GPU machine {self._address}, {self._state}", self._credentials.warning())))
@@ -182,6 +189,7 @@ class ClusterEngine:
         self._connections += 1
         epoch = (self._name, self._began, self._connections)
         tasks: dict[RemoteScan, asyncio.Task[None]] = {}
+        counting = asyncio.create_task(self._count(link))
         try:
             while not self._closing.is_set():
                 with self._lock:
@@ -196,9 +204,16 @@ class ClusterEngine:
                 scan.ended = True  # the workers are told to forget them
             await asyncio.wait([*tasks.values(), asyncio.create_task(asyncio.sleep(0))], timeout=LEAVE_S)
         finally:
-            for task in tasks.values():
+            for task in (counting, *tasks.values()):
                 task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            await asyncio.gather(counting, *tasks.values(), return_exceptions=True)
+
+    async def _count(self, link: Link) -> None:
+        """Know how many workers there are; a scheduler that does not answer is noticed by the scans."""
+        while True:
+            with contextlib.suppress(Lost):
+                self._workers = max(1, len(await link.workers()))
+            await asyncio.sleep(COUNT_S)
 
     def _give_up(self, reason: str) -> None:
         with self._lock:

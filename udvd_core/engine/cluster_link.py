@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
+import logging
 import typing
 
 import dask.config
@@ -15,6 +17,8 @@ from udvd_core.errors import UdvdError
 dask.config.update(dask.config.config, dask.config.collect_env(tls.ENVIRONMENT))  # before distributed reads it
 
 import distributed  # noqa: E402
+
+logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # its tracebacks are told as `Lost`
 
 Answer = typing.TypeVar("Answer")
 
@@ -45,6 +49,7 @@ class Link:
         self._address = address
         self._security = tls.security(credentials)
         self._client: typing.Any = None
+        self._scans: collections.Counter[str] = collections.Counter()
 
     async def open(self) -> None:
         """Connect.
@@ -60,27 +65,51 @@ class Link:
         self._client = client
         await self.call(client, 10.0)
 
-    async def start(self, kind: type, *values: typing.Any) -> tuple[typing.Any, str]:
-        """An actor on the worker that has least to do, and that worker's address; waits for a worker.
+    async def workers(self) -> dict[str, dict[str, typing.Any]]:
+        """What the scheduler knows of each worker that is for scans, by address.
 
         Raises
         ------
         Lost
-            When there is no worker, or it does not answer.
+            When it does not answer.
+        """
+        told = await self.call(self._client.scheduler.identity(n_workers=-1), DEADLINE_S)
+        return candidates(told["workers"])
+
+    async def place(self, before: str = "") -> str:
+        """A worker for one more scan: the one it had before, else one with the fewest of our scans, then of all.
+
+        Waits for a worker. `leave` gives the place up.
+
+        Raises
+        ------
+        Lost
+            When there is none.
+        """
+        for _ in range(int(OPEN_S / NAP_S)):
+            if workers := await self.workers():
+                worker = min(workers, key=lambda name: (name != before, self._scans[name], _load(workers[name]), name))
+                self._scans[worker] += 1
+                return worker
+            await asyncio.sleep(NAP_S)
+        raise Lost(f"{self._address} has no worker")
+
+    def leave(self, worker: str) -> None:
+        """One scan less on a worker."""
+        self._scans[worker] -= 1
+
+    async def start(self, worker: str, kind: type, *values: typing.Any) -> typing.Any:
+        """An actor on a worker.
+
+        Raises
+        ------
+        Lost
+            When it does not answer.
         UdvdError
             What the actor's constructor raises.
         """
-        workers: dict[str, typing.Any] = {}
-        for _ in range(int(OPEN_S / NAP_S)):
-            workers = (await self.call(self._client.scheduler.identity(n_workers=-1), DEADLINE_S))["workers"]
-            if workers:
-                break
-            await asyncio.sleep(NAP_S)
-        if not workers:
-            raise Lost(f"{self._address} has no worker")
-        worker = min(workers, key=lambda name: (_load(workers[name]), name))
         future = self._client.submit(kind, *values, actor=True, pure=False, workers=[worker], allow_other_workers=False)
-        return await self.answer(future, worker, OPEN_S), worker
+        return await self.answer(future, worker, OPEN_S)
 
     async def answer(self, future: typing.Awaitable[Answer], worker: str, seconds: float = DEADLINE_S) -> Answer:
         """What a worker answers within some time; a worker that its scheduler does not hear either is ended.
@@ -146,6 +175,11 @@ class Link:
     async def _last_seen(self, worker: str) -> float | None:
         told = await self.call(self._client.scheduler.identity(n_workers=-1), 2.0)
         return typing.cast("float | None", told["workers"].get(worker, {}).get("last_seen"))
+
+
+def candidates(workers: dict[str, dict[str, typing.Any]]) -> dict[str, dict[str, typing.Any]]:
+    """Workers that say they have a GPU, as ``udvd serve`` starts them; all, where none does."""
+    return {name: told for name, told in workers.items() if told.get("resources", {}).get("GPU")} or workers
 
 
 def _load(worker: dict[str, typing.Any]) -> int:

@@ -46,6 +46,8 @@ class RemoteScan:
         self.ended = self.lost = False
         self.waiting = 0
         """Bytes on their way."""
+        self.worker = ""
+        """Where it is, or was before the connection was lost."""
         self._say = say
         self._lock = threading.Lock()
         self._queue: collections.deque[Packed] = collections.deque()
@@ -78,9 +80,10 @@ class RemoteScan:
         Lost
             When the connection is lost first.
         """
+        self.worker = worker = await link.place(self.worker)
         try:
             files = _files(self.spec)
-            actor, worker = await link.start(ScanActor, self.spec.to_dict(), epoch, hello.facts(), files)
+            actor = await link.start(worker, ScanActor, self.spec.to_dict(), epoch, hello.facts(), files)
             about = await link.answer(actor.about(), worker)
             self._begin(about["resumed"])
             try:
@@ -96,6 +99,8 @@ class RemoteScan:
         except UdvdError as error:
             self.ended = True
             self._say(Failed(self.spec.scan_id, str(error)))
+        finally:
+            link.leave(worker)
 
     def _begin(self, resumed: bool) -> None:
         """Find out what the worker lacks."""

@@ -49,6 +49,11 @@ class ClusterService:
         """Where the engine is and how it is."""
         return self._engine.describe() if self._engine else self._failure
 
+    @property
+    def workers(self) -> int:
+        """How many scans are denoised side by side there."""
+        return self._engine.workers if self._engine else 1
+
     def open(self, spec: ScanSpec, resume: str | None = None) -> None:
         """Announce a scan; checkpoints are on the other machine."""
         if self._engine is None:

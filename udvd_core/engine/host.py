@@ -52,7 +52,7 @@ class Host:
         self._folder = checkpoints
         self._inbox: queue.Queue[wire.Message] = queue.Queue()
         self._todo: collections.deque[wire.Message] = collections.deque()
-        self._state = ""
+        self._state = ("", 1)
         self._heard = time.monotonic()
 
     def run(self, cluster: tuple[str, str] | None = None) -> None:
@@ -73,9 +73,9 @@ class Host:
                 self._todo.popleft()
             for event in self._service.work(SLICE_S):
                 wire.send_event(self._sender, event)
-            if (state := self._service.state) != self._state:
+            if (state := (self._service.state, self._service.workers)) != self._state:
                 self._state = state
-                self._sender.send("state", text=state)
+                self._sender.send("state", text=state[0], workers=state[1])
 
     def _orders_now(self, wait: bool) -> list[wire.Message]:
         """Orders that have come; waits for the first where there is nothing else to do."""

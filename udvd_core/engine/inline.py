@@ -55,6 +55,11 @@ class InlineEngine:
         """Always."""
         return True
 
+    @property
+    def workers(self) -> int:
+        """This thread."""
+        return 1
+
     def describe(self) -> str:
         """Where it runs."""
         return "inline"

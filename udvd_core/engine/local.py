@@ -67,6 +67,7 @@ class LocalEngine:
         self._lost: set[str] = set()
         self._events: collections.deque[Event] = collections.deque()
         self._state, self._failure = "starting", ""
+        self._workers = 1
         self._closing = False
         self._deaths: list[float] = []
         try:
@@ -144,6 +145,11 @@ class LocalEngine:
         """Whether there is a child, or another is being started."""
         return not self._failure
 
+    @property
+    def workers(self) -> int:
+        """How many scans are denoised side by side; of a GPU machine it is known after the first scan began."""
+        return self._workers
+
     def describe(self) -> str:
         """Where it runs and how it is."""
         return f"{self._place}{self._failure or self._state}"
@@ -176,7 +182,7 @@ class LocalEngine:
         elif message["kind"] == "hello":
             self._state = f"torch {message['torch']}" if message["torch"] else "without torch"
         elif message["kind"] == "state":
-            self._place, self._state = "", message["text"]
+            self._place, self._state, self._workers = "", message["text"], message["workers"]
         elif (event := wire.to_event(message)) is not None:
             with self._lock:
                 if len(self._events) >= MOST_EVENTS:

@@ -145,6 +145,11 @@ class Engine(typing.Protocol):
         """Whether it can take scans; False when it has given up for good."""
         ...
 
+    @property
+    def workers(self) -> int:
+        """How many scans it denoises side by side; more of them share a worker, and are slower."""
+        ...
+
     def describe(self) -> str:
         """One line for the user: where this engine runs and how it is."""
         ...

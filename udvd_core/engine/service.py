@@ -84,6 +84,11 @@ class Service:
         """Nothing that the host would have to tell."""
         return ""
 
+    @property
+    def workers(self) -> int:
+        """This thread."""
+        return 1
+
     def push(self, scan_id: str, start: int, frames: Array) -> bool:
         """Give frames to a session, which always has room; frames of a scan that is not open are ignored."""
         if entry := self._open.get(scan_id):

@@ -1,0 +1,114 @@
+"""Several scans on several workers: each has a worker of its own while there is one, and finds it again after a cut."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+
+import numpy
+import pytest
+
+from udvd_core.engine.cluster import ClusterEngine
+from udvd_core.engine.cluster_link import Lost, candidates
+from udvd_core.engine.cluster_scan import RemoteScan
+from udvd_core.engine.local import LocalEngine
+from udvd_core.engine.protocol import Block, Finished, Resend
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes")
+
+
+@pytest.fixture(scope="module")
+def farm(lab):
+    """A GPU machine with two workers on the processor."""
+    machine = lab.serve(workers=2)
+    try:
+        yield machine.wait()
+    finally:
+        machine.end()
+
+
+@pytest.fixture
+def engine(farm, lab):
+    with contextlib.closing(ClusterEngine(farm.address, lab.swift)) as engine:
+        yield engine
+
+
+def begin(engine, make_spec, drive, counts, names, shape=(8, 8)):
+    """Scans that are open at the same time, their first frames denoised."""
+    scans = []
+    for name in names:
+        spec = make_spec(name, shape, model="raw")
+        scans.append(drive(engine, spec, counts(spec)))
+    for scan in scans:
+        scan.push(30)
+    scans[0].wait(lambda: all(scan.of(Block) for scan in scans), *scans[1:])
+    return scans
+
+
+def places(engine):
+    """The worker of each open scan."""
+    return [scan.worker for scan in engine._scans.values()]
+
+
+def check(scans):
+    for scan in scans:
+        numpy.testing.assert_array_equal(scan.data, scan.frames[:, 0])
+        assert (scan.final == 1).all() and scan.of(Finished)[0].final == 64
+
+
+def test_scans_spread_over_the_workers_and_more_of_them_share(engine, make_spec, drive, counts):
+    scans = begin(engine, make_spec, drive, counts, ["a", "b", "c", "d"])
+    assert engine.workers == 2
+    assert sorted(places(engine).count(worker) for worker in set(places(engine))) == [2, 2]
+    scans[0].run(*scans[1:])
+    check(scans)
+
+
+def test_after_a_cut_each_scan_finds_its_worker_again(engine, make_spec, drive, counts, monkeypatch):
+    cut, due = threading.Event(), RemoteScan._due
+
+    def due_or_cut(scan):
+        if cut.is_set():
+            cut.clear()
+            raise Lost("the cable was pulled")
+        return due(scan)
+
+    monkeypatch.setattr(RemoteScan, "_due", due_or_cut)
+    scans = begin(engine, make_spec, drive, counts, ["e", "f"])
+    before, connections = places(engine), engine._connections
+    cut.set()
+    scans[0].wait(lambda: engine._connections > connections and all(places(engine)), scans[1])
+    scans[0].run(scans[1])
+    assert len(set(before)) == 2 and not any(scan.of(Resend) for scan in scans)
+    check(scans)
+
+
+def test_a_worker_that_dies_costs_only_its_own_scan(farm, engine, make_spec, drive, counts):
+    scans = begin(engine, make_spec, drive, counts, ["g", "h"])
+    port = int(places(engine)[0].rpartition(":")[2])
+    (pid,) = {
+        each.pid
+        for each in farm.family()
+        for at in each.net_connections()
+        if at.laddr[1:] == (port,) and at.status == "LISTEN"
+    }
+    os.kill(pid, signal.SIGKILL)
+    scans[0].wait(lambda: scans[0].of(Resend), scans[1])
+    scans[0].run(scans[1], timeout_s=40)
+    assert len(scans[0].of(Resend)) == 1 and not scans[1].of(Resend)
+    check(scans)
+
+
+def test_the_console_is_told_how_many_workers_there_are(farm, lab, make_spec, drive, counts):
+    with contextlib.closing(LocalEngine(cluster=(farm.address, str(lab.swift)))) as engine:
+        assert engine.workers == 1, "not known yet"
+        (scan,) = begin(engine, make_spec, drive, counts, ["i"])
+        scan.wait(lambda: engine.workers == 2)
+        scan.run()
+
+
+def test_of_a_cluster_that_a_site_has_only_workers_with_a_gpu_are_taken():
+    told = {"tls://a:1": {"resources": {}}, "tls://b:1": {"resources": {"GPU": 1.0}}, "tls://c:1": {}}
+    assert list(candidates(told)) == ["tls://b:1"]
+    assert list(candidates({name: {} for name in told})) == list(told), "where none says so, all of them"
