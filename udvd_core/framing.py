@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import typing
 
 import numpy
 import numpy.typing
 
+Array = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
 
 
@@ -127,3 +129,23 @@ def rectangles(start: int, stop: int, shape: tuple[int, ...]) -> list[tuple[int,
             result += [(page * size + a, page * size + b, (slice(page, page + 1), *s)) for a, b, s in inner]
         start = end
     return result
+
+
+def merged(blocks: typing.Sequence[tuple[int, Array]]) -> list[tuple[int, Array]]:
+    """Blocks (first frame, data) in the order in which they came, put together where they follow one another.
+
+    Those that a later one covers are left out.
+    """
+    last: list[tuple[int, Array]] = []
+    for start, data in reversed(blocks):
+        if not any(first <= start and start + len(data) <= first + len(later) for first, later in last):
+            last.append((start, data))
+    runs: list[tuple[int, list[Array]]] = []
+    stop = -1
+    for start, data in reversed(last):
+        if start == stop:
+            runs[-1][1].append(data)
+        else:
+            runs.append((start, [data]))
+        stop = start + len(data)
+    return [(start, numpy.concatenate(parts) if len(parts) > 1 else parts[0]) for start, parts in runs]

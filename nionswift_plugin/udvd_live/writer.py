@@ -20,7 +20,7 @@ from nion.swift.model import DataItem
 
 import udvd_core
 from udvd_core.engine.protocol import Block
-from udvd_core.framing import rectangles
+from udvd_core.framing import merged, rectangles
 from udvd_core.settings import MapWindow, ScanSpec
 
 from .scan_item import OURS
@@ -149,16 +149,26 @@ class Writer:
             return False
         target = min(due, key=lambda each: each.written)
         target.written = now
-        self._write_waiting(target)
+        self._write_waiting(target, whole=False)
         return True
 
-    def _write_waiting(self, target: _Target) -> None:
-        """Queue what waits for an item, blocks that follow each other as one; Swift applies it in its main loop."""
-        if target.item is not None and target.reference is not None:
-            for first, data in merged(target.waiting):
-                for start, stop, box in rectangles(first, first + len(data), self._spec.scan_shape):
-                    self._write_box(target, data[start - first : stop - first], box)
-        target.waiting.clear()
+    def _write_waiting(self, target: _Target, whole: bool = True) -> None:
+        """Queue what waits for an item, blocks that follow each other as one; Swift applies it in its main loop.
+
+        Unless `whole`, the last row waits on where it is not complete: a part of a row is an update of its own.
+        """
+        blocks, target.waiting = merged(target.waiting), []
+        if target.item is None or target.reference is None:
+            return
+        row = self._spec.scan_shape[-1]
+        for first, data in blocks:
+            last = first + len(data)
+            if not whole and last // row * row > first:
+                last = last // row * row
+                if rest := first + len(data) - last:
+                    target.waiting.append((last, data[-rest:]))
+            for start, stop, box in rectangles(first, last, self._spec.scan_shape):
+                self._write_box(target, data[start - first : stop - first], box)
 
     def remove(self, item: DataItem.DataItem) -> bool:
         """Forget an item that the operator deleted; returns whether it was one of these."""
@@ -249,26 +259,6 @@ class Writer:
             numpy.ascontiguousarray(data).reshape(shape + datum), data_descriptor=form.descriptor
         )
         self._document_model.update_data_item_partial(target.item, metadata, block, source, box + whole)
-
-
-def merged(blocks: typing.Sequence[tuple[int, Array]]) -> list[tuple[int, Array]]:
-    """Blocks (first frame, data) in the order in which they came, put together where they follow one another.
-
-    Those that a later one covers are left out.
-    """
-    last: list[tuple[int, Array]] = []
-    for start, data in reversed(blocks):
-        if not any(first <= start and start + len(data) <= first + len(later) for first, later in last):
-            last.append((start, data))
-    runs: list[tuple[int, list[Array]]] = []
-    stop = -1
-    for start, data in reversed(last):
-        if start == stop:
-            runs[-1][1].append(data)
-        else:
-            runs.append((start, [data]))
-        stop = start + len(data)
-    return [(start, numpy.concatenate(parts) if len(parts) > 1 else parts[0]) for start, parts in runs]
 
 
 def _title(label: str, facts: typing.Mapping[str, typing.Any]) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udvd_core.framing import GRID, LINE, neighbour_table, pattern_for, rectangles, runs
+from udvd_core.framing import GRID, LINE, merged, neighbour_table, pattern_for, rectangles, runs
 
 
 def by_hand(scan_shape, pattern):
@@ -89,3 +89,15 @@ def test_rectangles_are_the_stretch_in_order(shape, data):
     boxes = [(numbers[box].ravel().tolist(), first, last) for first, last, box in rectangles(start, stop, shape)]
     assert [n for box, _, _ in boxes for n in box] == list(range(start, stop))
     assert all(box == list(range(first, last)) for box, first, last in boxes)
+
+
+def test_blocks_are_put_together_before_swift_gets_them():
+    one, two, late = (numpy.full((n, 2), value, numpy.float32) for n, value in ((3, 1.0), (2, 2.0), (3, 3.0)))
+    ((start, data),) = merged([(0, one), (3, two)])
+    assert start == 0 and data[:, 0].tolist() == [1, 1, 1, 2, 2]
+    assert [start for start, _ in merged([(5, one), (0, two)])] == [5, 0], "what does not follow stays apart"
+    ((start, data),) = merged([(1, two), (0, late)])
+    assert start == 0 and data[:, 0].tolist() == [3, 3, 3], "what came again is not written twice"
+    parts = merged([(0, late), (2, two)])
+    assert [(start, len(data)) for start, data in parts] == [(0, 3), (2, 2)], "the later one wins where they overlap"
+    assert merged([]) == []

@@ -7,7 +7,6 @@ import contextlib
 import numpy
 from producer import Producer, finish, follow, spectra
 
-from nionswift_plugin.udvd_live import writer
 from udvd_core.axes import Axis
 from udvd_core.maps.core_loss import core_loss
 from udvd_core.noise import NoiseModel
@@ -54,15 +53,3 @@ def job_noise(job):
     """The noise that the engine measured."""
     facts = job.finished.provenance
     return NoiseModel(facts["gain"], facts["read_variance"], tuple(facts["correlation"]))
-
-
-def test_blocks_are_put_together_before_swift_gets_them():
-    one, two, late = (numpy.full((n, 2), value, numpy.float32) for n, value in ((3, 1.0), (2, 2.0), (3, 3.0)))
-    ((start, data),) = writer.merged([(0, one), (3, two)])
-    assert start == 0 and data[:, 0].tolist() == [1, 1, 1, 2, 2]
-    assert [start for start, _ in writer.merged([(5, one), (0, two)])] == [5, 0], "what does not follow stays apart"
-    ((start, data),) = writer.merged([(1, two), (0, late)])
-    assert start == 0 and data[:, 0].tolist() == [3, 3, 3], "what came again is not written twice"
-    parts = writer.merged([(0, late), (2, two)])
-    assert [(start, len(data)) for start, data in parts] == [(0, 3), (2, 2)], "the later one wins where they overlap"
-    assert writer.merged([]) == []
