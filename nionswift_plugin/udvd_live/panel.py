@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 PANEL_ID = "udvd-live-panel"
 PERIOD_S, SURE_S = 0.1, 4.0
-WIDTH = 280
+WIDTH = 260
 
 LINES = ("title", "state", "percent_text", "note", "trust", "psnr", "heldout", "dose", "engine", "learned", "hidden")
 COLOURED = ("engine", "trust", "note")

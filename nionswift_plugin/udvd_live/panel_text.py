@@ -20,7 +20,7 @@ from .recording import State
 
 _ = gettext.gettext
 
-CHARACTERS = 44
+CHARACTERS = 42
 """A line of the narrowest dock."""
 BARS = "▁▂▃▄▅▆▇█"
 POINTS = 16
