@@ -225,8 +225,8 @@ class Ordinary:
     numbers = itertools.count(1)
 
     def __init__(self, gpu):
-        level = 8 + 4 * numpy.sin(numpy.arange(32) / 5) * numpy.linspace(0, 1, 256)[:, None]
-        self.frames = numpy.random.default_rng(7).poisson(level[:, None]).astype(numpy.float32)
+        self.truth = 8 + 4 * numpy.sin(numpy.arange(32) / 5) * numpy.linspace(0, 1, 256)[:, None]
+        self.frames = numpy.random.default_rng(7).poisson(self.truth[:, None]).astype(numpy.float32)
         self.undisturbed = []
         for _ in range(2):
             self.undisturbed.append(faults.begin(gpu, Driver, self.spec(), self.frames).run().data)

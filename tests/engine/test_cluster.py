@@ -156,6 +156,7 @@ def test_who_was_cut_off_cannot_write(make_spec, counts):
     while not any(isinstance(event, Finished) for _, event in late.events(0)):
         assert time.monotonic() < until
         time.sleep(0.01)
+    assert not late._folder.exists(), "what is finished needs no checkpoint, should this worker end now"
     seats.leave("fenced", other)
     late._thread.join(5)
     seat._thread.join(5)

@@ -20,7 +20,7 @@ import time
 import typing
 
 from udvd_core.engine.packing import Packed, unpack
-from udvd_core.engine.protocol import Event, Failed, thinned
+from udvd_core.engine.protocol import Event, Failed, Finished, thinned
 from udvd_core.engine.service import Service
 from udvd_core.errors import EngineError, UdvdError
 from udvd_core.settings import ScanSpec
@@ -121,7 +121,10 @@ class Seat:
                     service.pause(self._spec.scan_id, wish.pause)
                     if wish.finish:
                         service.finish(self._spec.scan_id, wish.now)
-                self._say(service.work(SLICE_S))
+                events = service.work(SLICE_S)
+                if any(isinstance(event, Finished | Failed) for event in events):
+                    self._clean()  # at once: this worker may be ended before the client takes leave
+                self._say(events)
         except Exception as error:  # whatever it is, the client is told
             reason = str(error) if isinstance(error, UdvdError) else f"{type(error).__name__}: {error}"
             self._say([Failed(self._spec.scan_id, reason)])
