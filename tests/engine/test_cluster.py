@@ -89,8 +89,8 @@ def test_a_machine_that_is_not_there_yet_is_waited_for(lab, start, make_spec, dr
     spec = make_spec("early", model="raw")
     scan = drive(engine, spec, counts(spec))
     scan.push(20)
-    scan.settle(1.0)
-    assert scan.events == [] and "cannot be reached" in engine.describe()
+    scan.wait(lambda: "cannot be reached" in engine.describe(), timeout_s=30)
+    assert scan.events == []
     machine = lab.serve(port=port)
     try:
         scan.run(timeout_s=60)
