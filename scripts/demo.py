@@ -150,9 +150,11 @@ class Watch:
         job = companion.current if companion is not None else None
         if self.truth is None or job is None or job.status is None or not job.items:
             return
-        rows = job.status.denoised // self.truth.shape[1]
+        shown = job.items[0].data[:]
+        filled = shown.any(-1).all(-1)
+        rows = len(filled) if filled.all() else int(filled.argmin())
         if rows >= self._next:
-            shown = job.items[0].data[:rows]
+            shown = shown[:rows]
             if shown[-1].any():  # else Swift has not taken over the newest block yet
                 self.psnr.append((rows, round(psnr(shown, self.truth[:rows]), 2)))
                 self._next = min(rows + max(1, len(self.truth) // MOST_LOOKS), max(rows + 1, len(self.truth)))
