@@ -171,13 +171,19 @@ class Served:
 
 
 def free_port():
-    """First of four ports in a row that nobody uses."""
+    """First of seven ports in a row that nobody uses."""
     for port in range(20000 + os.getpid() % 10000, 60000, 7):
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             for each in range(port, port + 7):
                 stack.enter_context(socket.socket()).bind(("127.0.0.1", each))
             return port
     pytest.fail("no free ports")
+
+
+@pytest.fixture
+def port():
+    """First of some ports in a row that nobody uses."""
+    return free_port()
 
 
 @pytest.fixture(scope="session")

@@ -80,10 +80,7 @@ def test_a_connection_that_ends_costs_nothing(served, start, make_spec, drive, c
     assert (scan.final == 1).all()
 
 
-def test_a_machine_that_is_not_there_yet_is_waited_for(lab, start, make_spec, drive, counts):
-    from conftest import free_port
-
-    port = free_port()
+def test_a_machine_that_is_not_there_yet_is_waited_for(lab, port, start, make_spec, drive, counts):
     absent = type("Absent", (), {"address": f"tls://127.0.0.1:{port}"})
     engine = start(absent)
     spec = make_spec("early", model="raw")
