@@ -57,6 +57,7 @@ class PanelHandler(Declarative.Handler):
         self._event_loop = event_loop
         self._window = window
         self._sure = 0.0
+        self._kept: Job | None = None
         self.follow_model: typing.Any = Model.PropertyModel(companion.preferences.follow)
         self.percent_model: typing.Any = Model.PropertyModel(0)
         self.maps_shown_model: typing.Any = Model.PropertyModel(False)
@@ -111,8 +112,6 @@ class PanelHandler(Declarative.Handler):
             self._timer.cancel()
             self._timer = None
         super().close()
-
-    _kept: Job | None = None
 
     def _view(self) -> typing.Any:
         u = Declarative.DeclarativeUI()
