@@ -28,16 +28,16 @@ DEVICES = {
     "cuda": _("This machine, GPU"),
 }
 GIB = 1 << 30
-LABEL_WIDTH, FIELD_WIDTH, WIDTH = 130, 260, 400
+LABEL_WIDTH, FIELD_WIDTH = 110, 230
 
 FIELDS = {
     "python": (_("Interpreter"), _("empty: found by itself")),
     "engine": (_("GPU machine"), _("empty: none; else tls://HOST:PORT")),
     "certificates": (_("Its certificates"), _("folder from udvd certs")),
-    "budget_s": (_("Final result after"), _("seconds after the last frame")),
-    "memory_gib": (_("Memory"), _("GiB; larger scans go to disk")),
-    "disk_gib": (_("Disk"), _("GiB; larger scans are not followed")),
-    "cameras": (_("EELS cameras"), _("ids, where the camera does not say so itself")),
+    "budget_s": (_("Final after (s)"), _("seconds after the last frame")),
+    "memory_gib": (_("Memory (GiB)"), _("GiB; larger scans go to disk")),
+    "disk_gib": (_("Disk (GiB)"), _("GiB; larger scans are not followed")),
+    "cameras": (_("EELS cameras"), _("ids, if they do not say so")),
 }
 SWITCHES = {
     "follow": _("Follow new scans"),
@@ -64,7 +64,7 @@ def changed(chosen: Preferences, name: str, text: str) -> Preferences:
         if name == "budget_s":
             return dataclasses.replace(chosen, training=dataclasses.replace(chosen.training, budget_s=number))
         if not 0 < number < 1e6:
-            raise UdvdError(f"{FIELDS[name][0]} is {number:g} GiB; want more than 0")
+            raise UdvdError(f"{FIELDS[name][0]} is {number:g}; want more than 0")
         limit: dict[str, typing.Any] = {
             {"memory_gib": "memory_bytes", "disk_gib": "disk_bytes"}[name]: int(number * GIB)
         }
@@ -193,24 +193,21 @@ class PaneHandler(Declarative.Handler):
         model = u.create_combo_box(
             items=list(MODELS), current_index="@binding(model_model.value)", on_current_index_changed="model_chosen"
         )
-        return u.create_column(
+        test = u.create_push_button(text="@binding(testing_model.value)", on_clicked="test_clicked")
+        rows = [
+            u.create_row(
+                test, u.create_label(text=_("tries the engine as it is set here")), u.create_stretch(), spacing=8
+            ),
+            u.create_row(u.create_label(text="@binding(told_model.value)"), u.create_stretch()),
             *switches,
             _row(u, _("Engine"), device),
             _row(u, _("Model"), model),
             *fields,
-            u.create_row(
-                u.create_push_button(text="@binding(testing_model.value)", on_clicked="test_clicked"),
-                u.create_stretch(),
-            ),
-            u.create_row(u.create_label(text="@binding(told_model.value)"), u.create_stretch()),
-            u.create_row(
-                u.create_label(text=_("Maps are chosen in the panel. Changes hold from the next scan on.")),
-                u.create_stretch(),
-            ),
+            u.create_row(u.create_label(text=_("Maps are chosen in the panel.")), u.create_stretch()),
+            u.create_row(u.create_label(text=_("Changes hold from the next scan on.")), u.create_stretch()),
             u.create_stretch(),
-            spacing=6,
-            margin=8,
-        )
+        ]
+        return u.create_scroll_area(u.create_column(*rows, spacing=6, margin=8))  # the dialogue is low
 
 
 def _row(u: Declarative.DeclarativeUI, label: str, field: typing.Any, hint: str = "") -> typing.Any:
