@@ -72,7 +72,7 @@ class Guide:
         scaled = whiten(self._read, Place.of(self._shape, known), noise, self.frame_shape)
         self._noise = noise
         if base is not None:
-            self._expected = _Expected(base, profile(scaled.total_frame(), noise))
+            self._expected = _Expected(base, profile(scaled.half_sums(), noise))
             scaled = scaled.less(self._expected.frames)
         self._fit = LowRankFit(scaled, noise, least=1 if base is None else 0)
         self.fitted = known.size

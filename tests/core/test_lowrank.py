@@ -58,6 +58,16 @@ def test_known_correlation_is_not_taken_for_signal(rng):
     assert told < 0.25 * blind
 
 
+def test_known_correlation_along_both_axes_is_not_taken_for_signal(rng):
+    noise = rng.normal(size=(130, 514))
+    for axis in (0, 1):
+        noise = noise + 0.2 * (numpy.roll(noise, 1, axis) + numpy.roll(noise, -1, axis))
+    noise = noise[1:-1, 1:-1] / 1.08
+    lags = (0.4 / 1.08, 0.04 / 1.08)
+    along_e, along_both = (squared(smooth(noise, (4, 8), *told).estimate) for told in ((lags,), (lags, lags)))
+    assert along_both < 0.25 * along_e
+
+
 @pytest.mark.parametrize("values", [numpy.ones((1, 1)), numpy.ones(1), numpy.zeros((1, 7)), numpy.full((3, 2), 1e9)])
 def test_tiny_and_huge_arrays_pass(values):
     result = smooth(values, (4, 8, 16))

@@ -135,7 +135,7 @@ def _spectra(scaled: Scaled, maps: Array, noise: NoiseModel) -> _Spectra:
         if shape[0] == 1:
             shrunk = smooth(values, SPECTRUM_SIZES, noise.correlation)
         else:
-            shrunk = smooth(values.reshape(shape), FRAME_SIZES, noise.correlation)
+            shrunk = smooth(values.reshape(shape), FRAME_SIZES, noise.correlation, noise.correlation_q)
         spectra[k], answer[k] = shrunk.estimate.reshape(-1), min(max(shrunk.divergence, 0.0), 1.0)
         risk[k] = max(shrunk.risk, 0.5 * answer[k])
     directions, into = _orthonormal(spectra)

@@ -90,12 +90,14 @@ class Scaled:
             counts = counts - self._base(numbers).reshape(numbers.size, -1)
         return counts / (numpy.sqrt(intensity)[:, None].astype(numpy.float32) * self._column), intensity
 
-    def total_frame(self) -> Array:
-        """Sum of all frames, counts, shape (q, E); missing pixels count as expected."""
-        total = numpy.zeros(self._column.size)
+    def half_sums(self) -> Array:
+        """Sums of every other frame and of the rest, counts, shape (2, q, E); missing pixels count as expected."""
+        total = numpy.zeros((2, self._column.size))
         for part, rows in self.blocks():
-            total += (self._row[part].astype(numpy.float64) @ rows) * self._column
-        return total.reshape(self.variance.shape)
+            weight = numpy.zeros((2, len(rows)))
+            weight[(part.start + numpy.arange(len(rows))) % 2, numpy.arange(len(rows))] = self._row[part]
+            total += weight @ rows * self._column
+        return total.reshape(2, *self.variance.shape)
 
     def less(self, base: Read) -> Scaled:
         """The same scan with frames that are known already taken off."""

@@ -19,6 +19,7 @@ import scipy.fft
 import scipy.linalg
 
 Array = numpy.typing.NDArray[numpy.float64]
+Lags = typing.Sequence[float]
 
 SPREADS = numpy.array([0, 0.2, 0.5, 1, 2, 5, 10, 30, 100, 300, 1e3, 1e4, 1e5, 1e6, 1e8])
 """Signal variances of the mixture, in units of the noise variance."""
@@ -52,7 +53,7 @@ class Shrunk:
     divergence: float
 
 
-def smooth(x: Array, sizes: typing.Sequence[int], correlation: typing.Sequence[float] = ()) -> Shrunk:
+def smooth(x: Array, sizes: typing.Sequence[int], *correlation: Lags) -> Shrunk:
     """Denoise with blocks of several sizes; those of lower estimated risk weigh more.
 
     Parameters
@@ -61,8 +62,8 @@ def smooth(x: Array, sizes: typing.Sequence[int], correlation: typing.Sequence[f
         A map ``(y, x)``, or a spectrum ``(E,)``.
     sizes : sequence of int
         Samples of a block along every axis; those longer than the array are cut.
-    correlation : sequence of float
-        Correlation of the noise along the last axis at lags 1, 2, ...
+    *correlation : sequence of float
+        Correlation of the noise at lags 1, 2, ... along the last axis, along the one before it, ...
 
     Returns
     -------
@@ -70,7 +71,7 @@ def smooth(x: Array, sizes: typing.Sequence[int], correlation: typing.Sequence[f
         Estimate in the shape of `x`.
     """
     usable = [n for k, n in enumerate(sizes) if k == 0 or n <= max(x.shape)]
-    each = [shrink(x, tuple(min(n, size) for size in x.shape), correlation) for n in usable]
+    each = [shrink(x, tuple(min(n, size) for size in x.shape), *correlation) for n in usable]
     risk = numpy.array([one.risk for one in each])
     weight = numpy.exp(-numpy.minimum((risk - risk.min()) * SHARPNESS, 50.0))
     weight /= weight.sum()
@@ -79,7 +80,17 @@ def smooth(x: Array, sizes: typing.Sequence[int], correlation: typing.Sequence[f
     return Shrunk(numpy.asarray(estimate), float(weight @ risk), divergence)
 
 
-def shrink(x: Array, block: tuple[int, ...], correlation: typing.Sequence[float] = ()) -> Shrunk:
+def smooth_counts(values: Array, unit: float, sizes: typing.Sequence[int], *correlation: Lags) -> Array:
+    """Denoise values, not negative, whose variance is `unit` times themselves (Anscombe 1948); else as `smooth`."""
+    if unit <= 0:
+        return values
+    root = 2.0 * numpy.sqrt(numpy.maximum(values, 0.0) / unit + 0.375)
+    level = float(root.mean())
+    smoothed = smooth(root - level, sizes, *correlation).estimate + level
+    return unit * (numpy.maximum(smoothed, 0.0) ** 2 / 4.0 - 0.125)
+
+
+def shrink(x: Array, block: tuple[int, ...], *correlation: Lags) -> Shrunk:
     """Denoise with overlapping blocks of one size; parameters as for `smooth`.
 
     Notes
@@ -121,17 +132,19 @@ def _layout(shape: tuple[int, ...], block: tuple[int, ...]) -> tuple[list[int], 
     return strides, pads
 
 
-def _noise_variance(block: tuple[int, ...], correlation: typing.Sequence[float]) -> Array:
-    """Noise variance of every coefficient of a block, shape (coefficients,)."""
-    length = block[-1]
-    along = numpy.ones(length)
-    if any(correlation):
-        column = numpy.zeros(length)
-        column[0], taken = 1.0, list(correlation)[: length - 1]
-        column[1 : 1 + len(taken)] = taken
-        basis = scipy.fft.dct(numpy.eye(length), axis=0, norm="ortho")
-        along = numpy.maximum(numpy.einsum("ij,jk,ik->i", basis, scipy.linalg.toeplitz(column), basis), 1e-3)
-    return numpy.array(numpy.broadcast_to(along, block)).reshape(-1)
+def _noise_variance(block: tuple[int, ...], correlation: typing.Sequence[Lags]) -> Array:
+    """Noise variance of every coefficient of a block, shape (coefficients,); correlation along the last axis first."""
+    variance = numpy.ones(())
+    for axis, length in enumerate(reversed(block)):
+        along = numpy.ones(length)
+        if axis < len(correlation) and any(correlation[axis]):
+            column = numpy.zeros(length)
+            column[0], taken = 1.0, list(correlation[axis])[: length - 1]
+            column[1 : 1 + len(taken)] = taken
+            basis = scipy.fft.dct(numpy.eye(length), axis=0, norm="ortho")
+            along = numpy.maximum(numpy.einsum("ij,jk,ik->i", basis, scipy.linalg.toeplitz(column), basis), 1e-3)
+        variance = numpy.multiply.outer(along, variance)
+    return variance.reshape(-1)
 
 
 def _posterior(c: Array, block: tuple[int, ...], independent: float) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import numpy.typing
 
 from udvd_core.lowrank.place import Place
 from udvd_core.lowrank.scaled import BLOCK_BYTES, Read, Scaled
-from udvd_core.lowrank.shrink import smooth
+from udvd_core.lowrank.shrink import smooth_counts
 from udvd_core.noise import NoiseModel
 
 Array = numpy.typing.NDArray[numpy.float64]
@@ -50,11 +50,11 @@ def whiten(read: Read, place: Place, noise: NoiseModel, frame_shape: tuple[int, 
     columns = _floored(columns, sparse)
     for _ in range(ROUNDS):
         rows, unit = powers.row_sums(columns)
-        intensity = place.gather(_smooth_counts(place.spread(rows), unit, place.sizes))
+        intensity = place.gather(smooth_counts(place.spread(rows), unit, place.sizes))
         intensity = _floored(intensity, min(sparse / max(float(columns.mean()), 1e-30), 1.0))
         intensity /= intensity.mean()
         columns, unit = powers.column_means(intensity)
-        columns = _floored(_smooth_counts(columns, unit, CHANNEL_SIZES), sparse)
+        columns = _floored(smooth_counts(columns, unit, CHANNEL_SIZES), sparse)
     mean = numpy.maximum(columns - noise.read_variance, 0.0) / noise.gain if noise.gain else 0.0 * columns
     return Scaled(read, place, intensity, columns, mean)
 
@@ -102,16 +102,6 @@ class _Powers:
         count = self._place.numbers.size
         unit = self._noise.gain**2 * variance / max(float(total.sum()), 1e-30)
         return (total / numpy.maximum(used, 1.0)).reshape(self._shape), unit / count
-
-
-def _smooth_counts(values: Array, unit: float, sizes: typing.Sequence[int]) -> Array:
-    """Smooth non-negative values whose variance is `unit` times themselves (Anscombe 1948)."""
-    if unit <= 0:
-        return values
-    root = 2.0 * numpy.sqrt(numpy.maximum(values, 0.0) / unit + 0.375)
-    level = float(root.mean())
-    smoothed = smooth(root - level, sizes).estimate + level
-    return unit * (numpy.maximum(smoothed, 0.0) ** 2 / 4.0 - 0.125)
 
 
 def _floored(values: Array, lowest: float) -> Array:
