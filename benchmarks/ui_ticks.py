@@ -4,7 +4,9 @@ A scan runs in headless Swift with the real engine child, the panel's companion 
 times a second. Ticks in which a result item is made are told apart: Swift needs that long for any item.
 
 With ``--windows`` in the real Swift, on an X server of our own: scans that the plug-in does not follow and scans
-that it does take turns, and a timer of 10 ms on the main thread tells how late it comes in each.
+that it does take turns, and a timer of 10 ms on the main thread tells how late it comes in each; once more but for
+the time in which the thread waited for a core, which is what others do on a busy machine. Apart from that, how long
+each turn of ours takes.
 """
 
 from __future__ import annotations
@@ -71,9 +73,9 @@ def measure(size: tuple[int, int], dwell_ms: float, channels: int, folder: pathl
 
 
 def measure_windows(
-    size: tuple[int, int], dwell_ms: float, channels: int, folder: pathlib.Path, pairs: int = 2
+    size: tuple[int, int], dwell_ms: float, channels: int, folder: pathlib.Path, rounds: int = 3
 ) -> dict[str, typing.Any]:
-    """Lateness of a timer on Swift's main thread while scans come in, without the plug-in following and with, ms."""
+    """What Swift's main thread is kept from while scans come in, without the plug-in following and with, ms."""
     sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests" / "qt"))
     import provision
     import qt_swift
@@ -81,27 +83,54 @@ def measure_windows(
 
     provision.provision(folder, {"maps": MAPS})
     simulator = {"source": "h-bn", "counts": 5000, "seed": 1, "size": size, "channels": channels}
-    late: dict[bool, list[float]] = {False: [], True: []}
+    ticks: dict[bool, list[list[float]]] = {False: [], True: []}
+    scan: list[list[float]] = []
+    after: list[list[float]] = []
     with qt_swift.Screen() as screen, qt_swift.QtSwift(screen, folder, simulator) as swift:
         steps.set_up(swift, size[1], dwell_ms)
         longest = 60 + 3 * size[0] * (size[1] + 2) * dwell_ms / 1000
-        for number in range(1, 2 * pairs + 1):
+        for number in range(1, 2 * rounds + 1):
             follow = number % 2 == 0
             swift.ask(f"companion.companion_of(model).follow({follow})")
             steps.acquire(swift)
             swift.until(f"raw(model, {number}).is_live")
-            swift.ask("kept.update(ticks=Ticks(window))")
+            swift.ask("kept.update(ticks=Ticks(window), ours=Ours())")
             swift.until(f"not raw(model, {number}).is_live", longest)
-            late[follow] += swift.ask("kept['ticks'].stop()")
+            ticks[follow] += swift.ask("kept['ticks'].stop()")
+            ours = swift.ask("kept['ours'].stop()")
+            swift.ask("kept.update(ours=Ours())")
             swift.until("not any(item.is_live for item in model.data_items)")
-    without, following = (_summary(late[follow]) for follow in (False, True))
-    more = {key: round(following[key] - without[key], 2) for key in without}
+            rest = swift.ask("kept['ours'].stop()")
+            if follow:
+                scan, after = scan + ours, after + rest
     return {
         "frames": size[0] * size[1],
-        "scans": 2 * pairs,
-        "ticks": {"without": len(late[False]), "following": len(late[True])},
-        "late_ms": {"without": without, "following": following, "more": more},
+        "scans": 2 * rounds,
+        "load": round(os.getloadavg()[0], 1),
+        "ticks": {"without": len(ticks[False]), "following": len(ticks[True])},
+        "late_ms": _compared(ticks, lambda late, waited, used: late),
+        "late_but_for_the_wait_for_a_core_ms": _compared(ticks, lambda late, waited, used: late - min(late, waited)),
+        "of_a_core_between_ticks_ms": _compared(ticks, lambda late, waited, used: used),
+        "ours_while_rows_arrive_ms": _ours(scan),
+        "ours_after_the_scan_ms": _ours(after),
     }
+
+
+def _compared(ticks: dict[bool, list[list[float]]], what: typing.Callable[..., float]) -> dict[str, typing.Any]:
+    """Summaries without the plug-in following and with, and how much more that is."""
+    without, following = (_summary([what(*tick) for tick in ticks[follow]]) for follow in (False, True))
+    return {
+        "without": without,
+        "following": following,
+        "more": {k: round(following[k] - without[k], 2) for k in without},
+    }
+
+
+def _ours(turns: list[list[float]]) -> dict[str, typing.Any]:
+    """How long our turns held the main thread, by the clock and in time of a core."""
+    held, used = ([turn[part] for turn in turns] for part in (0, 1))
+    over = {"over_50": sum(took > 50 for took in held), "over_50_of_a_core": sum(took > 50 for took in used)}
+    return {"turns": len(turns), "held": _summary(held), "of_a_core": _summary(used), **over}
 
 
 def _summary(times: list[float]) -> dict[str, float]:
@@ -120,10 +149,11 @@ def main() -> None:
     parser.add_argument("--dwell", type=float, default=20.0, help="ms per position")
     parser.add_argument("--channels", type=int, default=512)
     parser.add_argument("--windows", action="store_true", help="lateness of a timer in the real Swift")
+    parser.add_argument("--rounds", type=int, default=3, help="pairs of scans, with --windows")
     options = parser.parse_args()
-    run = measure_windows if options.windows else measure
-    with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(run(options.size, options.dwell, options.channels, pathlib.Path(folder))))
+    with tempfile.TemporaryDirectory() as name:
+        scan = options.size, options.dwell, options.channels, pathlib.Path(name)
+        print(json.dumps(measure_windows(*scan, options.rounds) if options.windows else measure(*scan)))
 
 
 if __name__ == "__main__":

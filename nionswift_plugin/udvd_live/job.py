@@ -157,10 +157,9 @@ class Job:
         """
         if self.phase is Phase.DONE:
             return
-        if self._holds:
-            self._write_whole(share * WRITTEN_BYTES)
-            if self.finished is not None:
-                return
+        if self._end is not None:
+            self._complete(self._end, share * WRITTEN_BYTES)
+            return
         wanted = self.status is not None and not self._holds and (self._previews or bool(self._early))
         if not self._ready and wanted:  # the engine has it: no empty items if that fails
             self._ready = not self._writer.create_next()
@@ -192,7 +191,7 @@ class Job:
 
     def take(self, event: Event) -> None:
         """Act on what the engine says."""
-        if self.phase is Phase.DONE:
+        if self.phase is Phase.DONE or self._end is not None:
             return
         if isinstance(event, Block):
             self.maps[:, :, event.start : event.start + len(event.data)] = event.maps
@@ -217,10 +216,10 @@ class Job:
                 self._early.clear()
             if self.paused:
                 self.pause(True)
-        elif isinstance(event, Finished) and self._holds:
-            self._end = event
         elif isinstance(event, Finished):
-            self._finished(event)
+            self._end = event
+            if not (self._previews or event.final):
+                self.fail(event.note or "no frame became final")
         elif isinstance(event, Failed):
             self.fail(event.reason)
 
@@ -228,12 +227,14 @@ class Job:
         """Give up; the results stay as they are, and say why."""
         if self.phase is not Phase.DONE:
             log.warning("UDVD cannot denoise %r: %s", self.recording.title, reason)
-            self.note = reason
+            self.note, self.finished = reason, None
             self._engine.abort(self.spec.scan_id)
             self._close("failed", {"note": reason})
 
     def stop(self, state: str = "stopped") -> None:
-        """Leave the results as they are."""
+        """Leave the results as they are; final where all is here."""
+        while self.phase is not Phase.DONE and self._end is not None and not (self._holds and self._early):
+            self._complete(self._end, WRITTEN_BYTES)
         if self.phase is not Phase.DONE:
             self._engine.abort(self.spec.scan_id)
             self._close(state, {})
@@ -243,36 +244,30 @@ class Job:
         if self._writer.remove(item) and self._ready and not self.items:
             self.stop("results deleted")
 
-    def _write_whole(self, most: float) -> None:
-        """Write what was held, about `most` bytes at each tick, once all of it is there."""
-        end = self._end
-        if end is None:
-            return
-        if end.final and not self._ready:
-            self._ready = not self._writer.create_next()
-            return
-        size = 0
-        while self._early and size < most:
-            block = self._early.pop(0)
-            size += block.data.nbytes
-            self._writer.write_now(block)
-        if not self._early:
-            self._finished(end)
+    def _complete(self, end: Finished, most: float) -> None:
+        """Take a step to the final result, some 20 ms of Swift's main thread: the next scan may run already.
 
-    def _finished(self, event: Finished) -> None:
-        if not (self._previews or event.final):
-            self.fail(event.note or "no frame became final")
-            return
-        while self._writer.create_next():
-            pass
-        for block in self._early:
-            self._writer.write(block)
-        self.finished, self.note = event, event.note
-        state = FINAL if event.final == self.spec.count else NAMES.get(self.recording.state, PRELIMINARY)
-        provenance = {**event.provenance, "summed_over_q": self.recording.sums_rows}
-        facts = {"provenance": provenance, "note": event.note, "coverage": event.final / self.spec.count}
-        uncertainties.keep(self.items, event.uncertainty)  # before the items change for the last time
-        self._close(state, facts)
+        Make an item, write about `most` bytes of what was held, or finish an item.
+        """
+        if not self._ready:
+            self._ready = not self._writer.create_next()
+        elif self._early:
+            size = 0
+            while self._early and size < most:
+                block = self._early.pop(0)
+                size += block.data.nbytes
+                (self._writer.write_now if self._holds else self._writer.write)(block)
+        elif self.finished is None:
+            uncertainties.keep(self.items, end.uncertainty)  # before the items change for the last time
+            self.finished, self.note = end, end.note
+        elif not self._writer.finish_next(*self._last(end)):
+            self._close(*self._last(end))
+
+    def _last(self, end: Finished) -> tuple[str, dict[str, typing.Any]]:
+        """Last state and facts of the results."""
+        state = FINAL if end.final == self.spec.count else NAMES.get(self.recording.state, PRELIMINARY)
+        provenance = {**end.provenance, "summed_over_q": self.recording.sums_rows}
+        return state, {"provenance": provenance, "note": end.note, "coverage": end.final / self.spec.count}
 
     def _close(self, state: str, facts: dict[str, typing.Any]) -> None:
         self.phase = Phase.DONE

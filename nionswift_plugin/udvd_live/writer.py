@@ -9,57 +9,27 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
-import math
+import time
 import typing
 
 import numpy
-import numpy.typing
-from nion.data import Calibration, DataAndMetadata
-from nion.instrumentation import DataChannel
+from nion.data import DataAndMetadata
 from nion.swift.model import DataItem
 
 import udvd_core
 from udvd_core.engine.protocol import Block
-from udvd_core.framing import merged, rectangles
-from udvd_core.settings import MapWindow, ScanSpec
+from udvd_core.framing import merged
+from udvd_core.settings import ScanSpec
 
+from .result_item import Form, Result
 from .scan_item import OURS
 
-Array = numpy.typing.NDArray[numpy.float32]
-
 REFRESH_S = 1.0
+QUIET, LONGEST_QUIET_S = 20.0, 0.5
+"""After a preview no other for this many times as long as it took Swift, and no longer than that."""
 PRELIMINARY, FINAL = "preliminary", "final"
 MAP_ROWS = ("value", "sigma", "raw", "raw sigma")
 """What `Block.maps` holds of each map."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Form:
-    """Shape and calibrations of a result item."""
-
-    shape: tuple[int, ...]
-    descriptor: DataAndMetadata.DataDescriptor
-    intensity: Calibration.Calibration
-    dimensions: list[Calibration.Calibration]
-
-
-@dataclasses.dataclass
-class _Target:
-    """One result item: how it is called, its form, and the item once it is made."""
-
-    label: str
-    form: _Form
-    map: tuple[int, int] | None = None
-    """Number of a map and row of `Block.maps`; None for the denoised data."""
-    item: DataItem.DataItem | None = None
-    reference: typing.Any = None
-    """Keeps the item live and in a transaction; dropped on the main thread."""
-    waiting: list[tuple[int, Array]] = dataclasses.field(default_factory=list)
-    """First frame and data of what came since it was written last."""
-    written: float = -math.inf
-    """When that was, seconds."""
-    removed: bool = False
-    """Whether the operator deleted it; Swift tells so before it closes the item."""
 
 
 class Writer:
@@ -106,159 +76,154 @@ class Writer:
             **(facts or {}),
         }
         self._raw_metadata = metadata
-        self._targets = [_Target("Denoised", _denoised_form(metadata, spec))]
+        self._quiet_until = 0.0
+        self._results = [Result("Denoised", Form.of_denoised(metadata, spec))]
         for number, window in enumerate(spec.maps):
-            form = _map_form(metadata, spec, window)
+            form = Form.of_map(metadata, spec, window)
             for kind in kinds:
                 label = window.name if kind == "value" else f"{window.name}, {kind}"
-                self._targets.append(_Target(label, form, (number, MAP_ROWS.index(kind))))
+                self._results.append(Result(label, form, (number, MAP_ROWS.index(kind))))
 
     @property
     def items(self) -> list[DataItem.DataItem]:
-        """The items that were made and not deleted since."""
-        items = [target.item for target in self._targets if target.item is not None and not target.removed]
-        return [item for item in items if not item._closed]
+        """The items that are in the library and were not deleted since; the last may have no data yet."""
+        return [result.item for result in self._results if result.item is not None and result.there]
 
     def create_next(self) -> bool:
-        """Make one of the items; False when all are made. Costs Swift 50 to 150 ms."""
-        for target in self._targets:
-            if target.item is None:
-                self._create(target)
+        """Take one step of making the items, some 20 ms of Swift's main thread; False when all are made."""
+        for result in self._results:
+            if result.item is None:
+                self._add(result)
+                return True
+            if result.there and not result.open and not result.done:
+                result.open_for(self._document_model)
                 return True
         return False
 
     def write(self, block: Block) -> None:
         """Keep a block until the items are written next."""
-        for target in self._targets:
-            if target.item is not None and target.reference is not None:
-                target.waiting.append((block.start, block.data if target.map is None else block.maps[target.map]))
+        for result in self._results:
+            if result.open:
+                result.waiting.append((block.start, block.data if result.map is None else block.maps[result.map]))
 
     def write_now(self, block: Block) -> None:
         """Write a block, and what waited, at once."""
         self.write(block)
-        for target in self._targets:
-            self._write_waiting(target)
+        for result in self._results:
+            self._write_waiting(result)
 
     def write_next(self, now: float) -> bool:
         """Write what waits for one of the items, each at most once a second; whether there was any.
 
-        Whatever is written costs Swift's main thread some 10 ms, for its histogram, thumbnail and file.
+        Whatever is written costs Swift's main thread 5 ms and more, the longer the slower the computer is and the
+        more it has to do: then they are written less often.
         """
-        due = [each for each in self._targets if each.waiting and now - each.written >= REFRESH_S]
-        if not due:
+        due = [each for each in self._results if each.waiting and now - each.written >= REFRESH_S]
+        if not due or now < self._quiet_until:
             return False
-        target = min(due, key=lambda each: each.written)
-        target.written = now
-        self._write_waiting(target, whole=False)
+        result = min(due, key=lambda each: each.written)
+        result.written = now
+        begin = time.perf_counter()
+        self._write_waiting(result, whole=False)
+        self._quiet_until = now + min(QUIET * (time.perf_counter() - begin), LONGEST_QUIET_S)
         return True
 
-    def _write_waiting(self, target: _Target, whole: bool = True) -> None:
-        """Queue what waits for an item, blocks that follow each other as one; Swift applies it in its main loop.
+    def _write_waiting(self, result: Result, whole: bool = True) -> None:
+        """Write what waits for an item, blocks that follow each other as one.
 
         Unless `whole`, the last row waits on where it is not complete: a part of a row is an update of its own.
         """
-        blocks, target.waiting = merged(target.waiting), []
-        if target.item is None or target.reference is None:
+        blocks, result.waiting = merged(result.waiting), []
+        if not result.open:
             return
         row = self._spec.scan_shape[-1]
-        for first, data in blocks:
-            last = first + len(data)
-            if not whole and last // row * row > first:
-                last = last // row * row
-                if rest := first + len(data) - last:
-                    target.waiting.append((last, data[-rest:]))
-            for start, stop, box in rectangles(first, last, self._spec.scan_shape):
-                self._write_box(target, data[start - first : stop - first], box)
+        for number, (first, data) in enumerate(blocks):
+            last = (first + len(data)) // row * row
+            if not whole and first < last < first + len(data):
+                result.waiting.append((last, data[last - first :]))
+                blocks[number] = first, data[: last - first]
+        result.write(blocks, self._data_metadata(result))
 
     def remove(self, item: DataItem.DataItem) -> bool:
         """Forget an item that the operator deleted; returns whether it was one of these."""
-        for target in self._targets:
-            if target.item is item:
-                target.reference = None
-                target.removed = True
+        for result in self._results:
+            if result.item is item:
+                result.close()
+                result.removed = True
                 return True
         return False
 
     def mark(self, facts: typing.Mapping[str, typing.Any]) -> None:
         """Add facts to the metadata of the items that are finished."""
         self._facts.update(facts)
-        for target in self._targets:
-            if target.item is not None and not target.removed and not target.item._closed:
-                target.item.metadata = self._metadata(target)
+        for result in self._results:
+            if result.item is not None and result.there:
+                result.item.metadata = self._metadata(result, self._facts)
 
     def finish(self, state: str, facts: typing.Mapping[str, typing.Any]) -> None:
         """Write what waits, mark the items with their last state and let go of them; they do not change again."""
-        for target in self._targets:
-            self._write_waiting(target)
-        self._document_model.perform_data_item_updates()
-        preliminary = [self._title_of(target) for target in self._targets]
-        self._facts.update(facts, state=state)
-        for position, target in enumerate(self._targets):
-            if target.item is not None and target.reference is not None:
-                target.item.metadata = self._metadata(target)
-                if target.item.title == preliminary[position]:  # else the operator named it
-                    target.item.title = self._title_of(target)
-                target.reference = None
+        while self.finish_next(state, facts):
+            pass
 
-    def _create(self, target: _Target) -> None:
-        form = target.form
-        earlier = next((each for each in self._earlier if self._fits(each, target)), None)
-        item = target.item = earlier or DataItem.DataItem(large_format=True)
-        if earlier is None or item.title == _title(target.label, item.metadata[OURS]):  # else the operator named it
-            item.title = self._title_of(target)
-        item.metadata = self._metadata(target)  # before it is added: a follower must not follow it
-        if earlier is None:
-            self._document_model.append_data_item(item)
-            item.reserve_data(
-                data_shape=form.shape, data_dtype=numpy.dtype(numpy.float32), data_descriptor=form.descriptor
-            )
-            item.session_metadata = self._session_metadata
-        item.set_intensity_calibration(form.intensity)
-        item.set_dimensional_calibrations(form.dimensions)
-        target.reference = DataChannel.DataItemReference(self._document_model, item)
-
-    def _fits(self, item: DataItem.DataItem, target: _Target) -> bool:
-        """Whether an earlier result shows what this target will, in the same form."""
-        if item._closed or item.data_shape != target.form.shape or item.data_dtype != numpy.float32:
+    def finish_next(self, state: str, facts: typing.Mapping[str, typing.Any]) -> bool:
+        """Finish one of the items, some 20 ms of Swift's main thread; False when all are finished."""
+        last = {**self._facts, **facts, "state": state}
+        result = next((each for each in self._results if each.there and not each.done), None)
+        if result is None or result.item is None:
+            self._facts = last
             return False
-        ours, wanted = item.metadata[OURS], self._metadata(target)[OURS]
+        if not result.open:
+            result.open_for(self._document_model)
+        self._write_waiting(result)
+        with result.item.data_item_changes():
+            result.item.metadata = self._metadata(result, last)
+            if result.item.title == _title(result.label, self._facts):  # else the operator named it
+                result.item.title = _title(result.label, last)
+        result.close()
+        return True
+
+    def _add(self, result: Result) -> None:
+        """Put an item into the library, an earlier one where it fits."""
+        earlier = next((each for each in self._earlier if self._fits(each, result)), None)
+        item = result.item = earlier or DataItem.DataItem(large_format=True)
+        if earlier is None or item.title == _title(result.label, item.metadata[OURS]):  # else the operator named it
+            item.title = _title(result.label, self._facts)
+        item.metadata = self._metadata(result, self._facts)  # before it is added: a follower must not follow it
+        if earlier is None:
+            item.session_metadata = self._session_metadata
+            self._document_model.append_data_item(item)
+
+    def _fits(self, item: DataItem.DataItem, result: Result) -> bool:
+        """Whether an earlier result shows what this one will, in the same form."""
+        if item._closed or item.data_shape != result.form.shape or item.data_dtype != numpy.float32:
+            return False
+        ours, wanted = item.metadata[OURS], self._metadata(result, self._facts)[OURS]
         same = all(ours.get(key) == wanted.get(key) for key in ("kind", "shows"))
         return same and ours.get("map", {}).get("name") == wanted.get("map", {}).get("name")
 
-    def _title_of(self, target: _Target) -> str:
-        return _title(target.label, self._facts)
-
-    def _metadata(self, target: _Target) -> dict[str, typing.Any]:
-        facts = dict(self._facts, kind="denoised" if target.map is None else "map")
-        if target.item is not None:
-            facts["item_uuid"] = str(target.item.uuid)  # copies carry the uuid of another item
-        if target.map is not None:
-            facts["map"] = dataclasses.asdict(self._spec.maps[target.map[0]])
-            facts["shows"] = MAP_ROWS[target.map[1]]
+    def _metadata(self, result: Result, facts: dict[str, typing.Any]) -> dict[str, typing.Any]:
+        facts = dict(facts, kind="denoised" if result.map is None else "map")
+        if result.item is not None:
+            facts["item_uuid"] = str(result.item.uuid)  # copies carry the uuid of another item
+        if result.map is not None:
+            facts["map"] = dataclasses.asdict(self._spec.maps[result.map[0]])
+            facts["shows"] = MAP_ROWS[result.map[1]]
         return {**self._raw_metadata.metadata, OURS: facts}
 
-    def _write_box(self, target: _Target, data: Array, box: tuple[slice, ...]) -> None:
-        """Write frames that fill a box of positions."""
-        datum = data.shape[1:]
-        shape = tuple(part.stop - part.start for part in box)
-        whole = tuple(slice(0, n) for n in datum)
-        source = tuple(slice(0, n) for n in shape) + whole
-        form, raw = target.form, self._raw_metadata
-        metadata = DataAndMetadata.DataMetadata(
+    def _data_metadata(self, result: Result) -> DataAndMetadata.DataMetadata:
+        """What Swift wants to know of the whole item with each update."""
+        form, raw = result.form, self._raw_metadata
+        return DataAndMetadata.DataMetadata(
             data_shape=form.shape,
             data_dtype=numpy.dtype(numpy.float32),
             intensity_calibration=form.intensity,
             dimensional_calibrations=form.dimensions,
-            metadata=self._metadata(target),
+            metadata=self._metadata(result, self._facts),
             data_descriptor=form.descriptor,
             timestamp=raw.timestamp,
             timezone=raw.timezone,
             timezone_offset=raw.timezone_offset,
         )
-        block = DataAndMetadata.new_data_and_metadata(
-            numpy.ascontiguousarray(data).reshape(shape + datum), data_descriptor=form.descriptor
-        )
-        self._document_model.update_data_item_partial(target.item, metadata, block, source, box + whole)
 
 
 def _title(label: str, facts: typing.Mapping[str, typing.Any]) -> str:
@@ -274,25 +239,3 @@ def _versions(*packages: str) -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
-
-
-def _denoised_form(raw: DataAndMetadata.DataMetadata, spec: ScanSpec) -> _Form:
-    """Form of the denoised item: as raw, without q where it was summed over."""
-    positions = len(spec.scan_shape)
-    calibrations = list(raw.dimensional_calibrations)
-    keeps_rows = len(spec.output_shape) == 2
-    if not keeps_rows:
-        calibrations = calibrations[:positions] + calibrations[-1:]
-    old = raw.data_descriptor
-    descriptor = DataAndMetadata.DataDescriptor(old.is_sequence, old.collection_dimension_count, 2 if keeps_rows else 1)
-    return _Form(spec.scan_shape + spec.output_shape, descriptor, raw.intensity_calibration, calibrations)
-
-
-def _map_form(raw: DataAndMetadata.DataMetadata, spec: ScanSpec, window: MapWindow) -> _Form:
-    """Form of a map: the positions of the raw data as a line, an image, or a sequence of images."""
-    channels = spec.energy.window(*window.signal)
-    positions = len(spec.scan_shape)
-    descriptor = DataAndMetadata.DataDescriptor(positions == 3, 0, min(positions, 2))
-    units = raw.intensity_calibration.units or "counts"
-    counts = Calibration.Calibration(units=f"{units} in {channels.stop - channels.start} channels")
-    return _Form(spec.scan_shape, descriptor, counts, list(raw.dimensional_calibrations[:positions]))

@@ -88,6 +88,12 @@ def scanned(swift, companion, rows=4, end=True):
     return scan, companion.jobs[-1]
 
 
+def filled(companion):
+    """Results of the current scan that hold 7 everywhere."""
+    items = [item for item in companion.current.items if item.data is not None]
+    return [item for item in items if (item.data[:] == 7).all()]
+
+
 def test_it_is_final_only_when_every_frame_of_the_scan_is(bare_swift, companion, engine):
     _, job = scanned(bare_swift, companion)
     engine.block(job.spec.scan_id, 7.0)
@@ -178,10 +184,24 @@ def test_what_comes_before_all_items_are_made_is_in_them(bare_swift, tmp_path, e
         companion._follower.tick()  # the scan is opened
         (scan_id,) = engine.specs
         engine.block(scan_id, 7.0)
-        pump(bare_swift, companion, least=12)  # four items are made, then written, one in each turn
-        items = companion.current.items
-        assert len(items) == 4 and all((item.data[:] == 7).all() for item in items)
-        scan.end()
+
+
+def test_items_become_final_one_in_a_turn_and_all_of_them_when_swift_closes_before_that(bare_swift, tmp_path, engine):
+    maps = [{"name": name, "signal": [102, 110]} for name in "abc"]
+    with contextlib.closing(follow(bare_swift, tmp_path, make_engine=lambda chosen: engine, maps=maps)) as companion:
+        _, job = scanned(bare_swift, companion)
+        engine.block(job.spec.scan_id, 7.0)
+        engine.finished(job.spec.scan_id, 20)
+        final = []
+        while len(final) < 2:
+            before = len(final)
+            pump(bare_swift, companion, least=0)
+            final = [item for item in job.items if item.metadata["udvd"]["state"] == "final"]
+            assert len(final) - before <= 1
+        companion.close()
+        assert len(filled(companion)) == 4 and not any(item.is_live for item in job.items)
+        assert [item.metadata["udvd"]["state"] for item in job.items] == ["final"] * 4
+        assert not any("preliminary" in item.title for item in job.items)
 
 
 def test_failed_before_the_first_result_leaves_no_items(bare_swift, companion, engine):

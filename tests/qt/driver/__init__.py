@@ -22,6 +22,8 @@ from nion.utils import Geometry, Registry
 
 from nionswift_plugin.udvd_live import companion, map_menu, maps_computation, scan_list
 
+from .main_thread import Ours, Ticks
+
 SOCKET = "UDVD_DRIVER"
 ANSWER_S = 20.0
 
@@ -52,6 +54,8 @@ def _answer(code: str) -> dict[str, typing.Any]:
         known = {
             **globals(),
             "functools": functools,
+            "Ours": Ours,
+            "Ticks": Ticks,
             "map_menu": map_menu,
             "companion": companion,
             "app": app,
@@ -229,32 +233,5 @@ def _place(point: Geometry.IntPoint) -> Place:
     return (point.x, point.y)
 
 
-# the main thread
-
-
-class Ticks:
-    """A timer of 10 ms on the main thread, and how late it comes; Swift looks at its timers 50 times a second."""
-
-    PERIOD_S = 0.01
-
-    def __init__(self, window: typing.Any) -> None:
-        self._late_ms: list[float] = []
-        self._loop = window.event_loop
-        self._next()
-
-    def _next(self) -> None:
-        due = self._loop.time() + self.PERIOD_S
-        self._handle = self._loop.call_at(due, self._tick, due)
-
-    def _tick(self, due: float) -> None:
-        self._late_ms.append(1e3 * (self._loop.time() - due))
-        self._next()
-
-    def stop(self) -> list[float]:
-        """Stop; lateness of each tick, ms."""
-        self._handle.cancel()
-        return self._late_ms
-
-
-kept: dict[str, Ticks] = {}
+kept: dict[str, typing.Any] = {}
 """What outlives an answer."""

@@ -1,0 +1,74 @@
+"""What a result costs Swift's main thread: drawn once for all that changes, written seldom where that takes long."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import numpy
+import pytest
+from nion.data import Calibration, DataAndMetadata
+from nion.swift.model import DataItem
+from producer import Producer, follow, pump, spectra
+
+from nionswift_plugin.udvd_live import writer
+from nionswift_plugin.udvd_live.result_item import Form, Result
+from udvd_core.engine.protocol import Block
+
+SHAPE = (4, 5, 16)
+
+
+@pytest.fixture
+def result(bare_swift):
+    form = Form(
+        SHAPE[:2],
+        SHAPE,
+        DataAndMetadata.DataDescriptor(False, 2, 1),
+        Calibration.Calibration(units="counts"),
+        [Calibration.Calibration(units=unit) for unit in ("nm", "nm", "eV")],
+    )
+    made = Result("Denoised", form, item=DataItem.DataItem(large_format=True))
+    bare_swift.document_model.append_data_item(made.item)
+    return made
+
+
+def test_an_item_is_drawn_once_for_its_form_and_once_for_all_blocks(bare_swift, result):
+    display = bare_swift.document_model.get_display_item_for_data_item(result.item)
+    times, changes = [], []
+    listeners = [
+        display.display_changed_event.listen(lambda: times.append(1)),
+        result.item.data_changed_event.listen(lambda: changes.append(1)),
+    ]
+    result.open_for(bare_swift.document_model)
+    assert len(times) == 1
+    blocks = [(0, numpy.ones((7, 16), numpy.float32)), (12, numpy.ones((3, 16), numpy.float32))]
+    metadata = result.item.data_metadata
+    result.write(blocks, metadata)  # with the first data Swift looks which channels it shows
+    times.clear()
+    changes.clear()
+    result.write(blocks, metadata)
+    assert len(times) == len(changes) == 1
+    assert result.item.data[:].reshape(20, 16).any(1).tolist() == [True] * 7 + [False] * 5 + [True] * 3 + [False] * 5
+    assert [each.units for each in result.item.dimensional_calibrations] == ["nm", "nm", "eV"]
+    result.close()
+    listeners.clear()
+
+
+def test_where_an_update_takes_swift_long_the_next_comes_later(bare_swift, tmp_path):
+    maps = [{"name": "a", "signal": [102, 110]}]
+    with contextlib.closing(follow(bare_swift, tmp_path, maps=maps)) as companion:
+        scan = Producer(bare_swift, spectra(*SHAPE))
+        scan.write_rows()
+        pump(bare_swift, companion, lambda: companion.current and companion.current.timeline.first_preview)
+        written = companion.current._writer
+        pump(bare_swift, companion, lambda: all(result.open and not result.waiting for result in written._results))
+        slow = [item.data_item_changed_event.listen(lambda: time.sleep(0.03)) for item in written.items]
+        scan_id, now = companion.current.spec.scan_id, time.monotonic() + 10
+        ones = [numpy.ones(shape, numpy.float32) for shape in ((20, 16), (1, 4, 20))]
+        written.write(Block(scan_id, 0, *ones, final=False, step=0))
+        assert written.write_next(now)
+        assert not written.write_next(now + 0.9 * writer.LONGEST_QUIET_S), "30 ms ask for 0.6 s"
+        assert written.write_next(now + 1.1 * writer.LONGEST_QUIET_S), "no longer than that"
+        assert all((item.data[:] == 1).all() for item in written.items)
+        slow.clear()
+        scan.end()

@@ -1,0 +1,68 @@
+"""What Swift's main thread is kept from, and by whom."""
+
+from __future__ import annotations
+
+import pathlib
+import threading
+import time
+import typing
+
+from nionswift_plugin.udvd_live import panel
+
+Tick = tuple[float, float, float]
+"""How late, how long the thread waited for a core since the tick before, how much of a core it used since; ms."""
+
+
+class Ticks:
+    """A timer of 10 ms on the main thread, and how late it comes; Swift looks at its timers 50 times a second."""
+
+    PERIOD_S = 0.01
+
+    def __init__(self, window: typing.Any) -> None:
+        self._ticks: list[Tick] = []
+        self._loop = window.event_loop
+        self._waited_file = pathlib.Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        self._before = self._waited(), self._used()
+        self._next()
+
+    def _next(self) -> None:
+        due = self._loop.time() + self.PERIOD_S
+        self._handle = self._loop.call_at(due, self._tick, due)
+
+    def _tick(self, due: float) -> None:
+        late, now = 1e3 * (self._loop.time() - due), (self._waited(), self._used())
+        waited, used = (after - before for before, after in zip(self._before, now, strict=True))
+        self._ticks.append((late, waited, used))
+        self._before = now
+        self._next()
+
+    def _waited(self) -> float:
+        return 1e-6 * int(self._waited_file.read_text().split()[1])
+
+    def _used(self) -> float:
+        return 1e3 * time.thread_time()
+
+    def stop(self) -> list[Tick]:
+        """Stop; what each tick has seen."""
+        self._handle.cancel()
+        return self._ticks
+
+
+class Ours:
+    """How long each turn of our live panel holds the main thread, with all that it makes Swift do there; ms."""
+
+    def __init__(self) -> None:
+        self._turns: list[tuple[float, float]] = []
+        self._tick = tick = panel.PanelHandler._tick
+
+        def timed(handler: panel.PanelHandler) -> None:
+            begin, used = time.perf_counter(), time.thread_time()
+            tick(handler)
+            self._turns.append((1e3 * (time.perf_counter() - begin), 1e3 * (time.thread_time() - used)))
+
+        panel.PanelHandler._tick = timed  # type: ignore[method-assign]
+
+    def stop(self) -> list[tuple[float, float]]:
+        """Stop; what each turn took, by the clock and of a core."""
+        panel.PanelHandler._tick = self._tick  # type: ignore[method-assign]
+        return self._turns
