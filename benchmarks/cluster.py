@@ -184,7 +184,7 @@ def measure(options: argparse.Namespace, folder: pathlib.Path) -> Facts:
     with log.open("wb") as file:
         machine = subprocess.Popen(command, stderr=file, stdout=file)
     try:
-        while "ready" not in log.read_text():
+        while "ready:" not in log.read_text():
             if machine.poll() is not None:
                 raise SystemExit(log.read_text())
             time.sleep(0.1)

@@ -109,7 +109,7 @@ def gpu_machine(folder: pathlib.Path, gpu: pathlib.Path, workers: int) -> typing
     with log.open("wb") as file:
         machine = subprocess.Popen(command, stderr=file, stdout=file, env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:
-        while "ready" not in log.read_text():
+        while "ready:" not in log.read_text():
             if machine.poll() is not None:
                 raise SystemExit(log.read_text())
             time.sleep(0.1)

@@ -233,10 +233,13 @@ class Ordinary:
     def __init__(self, gpu):
         self.truth = 8 + 4 * numpy.sin(numpy.arange(32) / 5) * numpy.linspace(0, 1, 256)[:, None]
         self.frames = numpy.random.default_rng(7).poisson(self.truth[:, None]).astype(numpy.float32)
-        self.undisturbed = []
-        for _ in range(2):
-            self.undisturbed.append(faults.begin(gpu, Driver, self.spec(), self.frames).run().data)
-            gpu.leave()
+        self.undisturbed = [self.run(gpu, self.spec()) for _ in range(2)]
+
+    def run(self, gpu, spec):
+        """What an undisturbed run makes of it."""
+        data = faults.begin(gpu, Driver, spec, self.frames).run().data
+        gpu.leave()
+        return data
 
     def spec(self, fault="ordinary", **settings):
         return spec_for(f"{fault} {next(self.numbers)}", (16, 16), **{"model": "guide", "budget_s": 10.0, **settings})

@@ -53,6 +53,16 @@ def test_a_worker_freezes(gpu, ordinary, drive, strike, recovered):
     faults.end(gpu, scan, ordinary.undisturbed)
 
 
+def test_a_computation_hangs(gpu, ordinary, drive, strike, recovered):
+    """The worker still talks to everybody; only the thread that denoises waits for ever."""
+    worker = gpu.part("spawn_main")
+    blow = strike((gpu.folder / "hang").touch)
+    scan = faults.begin(gpu, drive, ordinary.spec(), ordinary.frames, blow)
+    recovered("computation hung", recover(scan, blow.at, lambda: denoised_again(scan)), 20)
+    faults.end(gpu, scan, ordinary.undisturbed)
+    assert len(scan.of(Resend)) == 1 and gpu.part("spawn_main").pid != worker.pid
+
+
 def test_the_scheduler_dies(own_gpu, ordinary, drive, strike, recovered):
     """Near its end a scan may be done before its worker is ended, too."""
     blow = strike(own_gpu.part("dask_scheduler").kill)

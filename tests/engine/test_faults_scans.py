@@ -87,7 +87,8 @@ def rms(values):
 def test_what_goes_wrong_on_the_gpu_costs_no_frame(gpu, ordinary, drive, said, fault):
     """Too little memory: smaller batches. NaN: back to the best weights, at last no more learning. No checkpoints.
 
-    How far a network gets depends on the time; so its result is compared with the truth, not with another run's.
+    How far a network gets depends on the time; so its result is compared with the truth, not with another run's. The
+    next test does that.
     """
     scan = faults.begin(gpu, drive, ordinary.spec(fault, model="udvd", budget_s=2.0), ordinary.frames)
     faults.end(gpu, scan)
@@ -95,6 +96,36 @@ def test_what_goes_wrong_on_the_gpu_costs_no_frame(gpu, ordinary, drive, said, f
     assert mark in said() and numpy.isfinite(scan.data).all()
     wrong, unlearned = rms(scan.data - ordinary.truth), rms(ordinary.frames.mean(0) - ordinary.truth)
     assert wrong <= 1.05 * unlearned, "at worst, where learning is given up, every frame is the mean of the scan"
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """Weights of a network that answers each frame differently."""
+    import torch
+
+    from udvd_core import checkpoint
+    from udvd_core.blindspot import BlindspotNetwork
+    from udvd_core.framing import pattern_for
+
+    torch.manual_seed(7)
+    path = tmp_path_factory.mktemp("weights") / "learned.safetensors"
+    checkpoint.save(path, BlindspotNetwork(pattern_for((16, 16), True), (0, 1), 2, True))
+    return {"model": "udvd", "weights": str(path), "learning_rate": 1e-12, "budget_s": 3.0}
+
+
+@pytest.fixture(scope="module")
+def twice(gpu_machine, ordinary, learned):
+    """What two undisturbed runs make of the scan with these weights."""
+    return [ordinary.run(gpu_machine, ordinary.spec(**learned)) for _ in range(2)]
+
+
+@pytest.mark.parametrize("fault", ["memory", "nan1", "nan9", "disk"])
+def test_what_goes_wrong_on_the_gpu_changes_no_value(gpu, ordinary, drive, said, learned, twice, fault):
+    """Steps too small to change anything: how far a network gets by the clock is no part of the result."""
+    scan = faults.begin(gpu, drive, ordinary.spec(fault, **learned), ordinary.frames)
+    faults.end(gpu, scan, twice)
+    assert "harm: " in said() or "without a checkpoint" in said()
+    assert numpy.ptp(scan.data, axis=0).min() > 0, "each frame has a result of its own"
 
 
 class Hostile:

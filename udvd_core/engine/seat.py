@@ -22,6 +22,7 @@ import typing
 from udvd_core.engine.packing import Packed, unpack
 from udvd_core.engine.protocol import Event, Failed, Finished, thinned
 from udvd_core.engine.service import Service
+from udvd_core.engine.watch import Watch
 from udvd_core.errors import EngineError, UdvdError
 from udvd_core.settings import ScanSpec
 
@@ -72,7 +73,9 @@ class Seat:
         self._changed = threading.Condition()
         self._folder = folder / spec.file_name / f"{epoch[1]:020d}-{epoch[2]:06d}"
         self._thread = threading.Thread(target=self._work, name="udvd-seat", daemon=True)
+        self._watch = Watch(self._thread, f"scan {spec.scan_id}")
         self._thread.start()
+        self._watch.start()
 
     def put(self, pieces: list[Packed]) -> bool:
         """Take frames; False when there is no room."""
@@ -113,6 +116,7 @@ class Seat:
             service.open(self._with_files(), self._checkpoint())
             told = Wish()
             while not self._over and time.monotonic() - self._asked < LEASE_S:
+                self._watch.moves()
                 pieces, wish = self._orders(service.idle, told)
                 for piece in pieces:
                     service.push(self._spec.scan_id, piece.start, unpack(piece))

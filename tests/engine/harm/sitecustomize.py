@@ -2,13 +2,17 @@
 
 ``slow``: half a millisecond for a frame, and little room for frames that wait. ``memory``: the device holds four
 frames. ``nan1``, ``nan9``: so many steps of the network meet a NaN. ``disk``: no file may grow beyond 100 bytes.
-``orphan``: its client is given up after five seconds.
+``orphan``: its client is given up after five seconds. Whatever its name, a scan's computation hangs once where a file
+``hang`` lies in the temporary folder.
 """
 
 import functools
 import importlib.util
+import os
+import pathlib
 import resource
 import sys
+import tempfile
 import threading
 import time
 
@@ -51,6 +55,15 @@ def harm_worker(seat):
         if here.fault == "slow":
             time.sleep(0.0005 * len(frames))
         return plain(self, scan_id, start, frames)
+
+    @around(service.Service, "work")
+    def work(self, plain, budget):
+        hang = pathlib.Path(tempfile.gettempdir(), "hang")
+        if hang.exists():
+            hang.unlink()
+            say("hang")
+            os.read(os.pipe()[0], 1)  # nobody will write there; waits as for a GPU that does not answer
+        return plain(self, budget)
 
     @around(service.Session, "save")
     def save(self, plain, path):

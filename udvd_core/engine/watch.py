@@ -1,0 +1,81 @@
+"""Ends this process when a computation hangs while everything else in it lives: a call to a GPU that never returns.
+
+A thread hangs when it is found in the very same call again and again. One that waits there, and uses no processor, is
+given up soon; one that computes may be in a long calculation, and gets minutes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+
+import psutil
+
+LOOK_S = 1.0
+WAITS, COMPUTES = 8, 120
+"""Looks in a row with the thread in the same call; counted and not timed, so that a process that was stopped as a
+whole and goes on is not taken for hung."""
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """Looks at one thread until it ends.
+
+    Parameters
+    ----------
+    thread : Thread
+        A running one, which says `moves` whenever it begins anew.
+    what : str
+        What it does, for the log.
+    """
+
+    def __init__(self, thread: threading.Thread, what: str) -> None:
+        self._thread, self._what = thread, what
+        self._process = psutil.Process()
+        self._seen: tuple[object, ...] = ()
+        self._used = -1.0
+        self._same = self._waits = 0
+
+    def start(self) -> None:
+        """Look every `LOOK_S` from now on, in a thread of its own."""
+        threading.Thread(target=self._run, name="udvd-watch", daemon=True).start()
+
+    def moves(self) -> None:
+        """It does not hang; called by the thread itself."""
+        self._seen = ()
+
+    def hangs(self) -> bool:
+        """Look once."""
+        seen, used = self._place(), self._processor()
+        stands = seen == self._seen
+        self._same = self._same + 1 if stands else 0
+        self._waits = self._waits + 1 if stands and used == self._used else 0
+        self._seen, self._used = seen, used
+        return self._waits >= WAITS or self._same >= COMPUTES
+
+    def _run(self) -> None:
+        while self._thread.is_alive():
+            if self.hangs():
+                log.critical("%s hangs in %s: this process ends, to be started again", self._what, self._last_line())
+                os._exit(1)
+            self._thread.join(LOOK_S)
+
+    def _place(self) -> tuple[object, ...]:
+        """Where the thread is: each frame of its stack and the instruction there."""
+        place, frame = list[object](), sys._current_frames().get(self._thread.ident or 0)
+        while frame is not None:
+            place.append((id(frame), frame.f_lasti))
+            frame = frame.f_back
+        return tuple(place)
+
+    def _processor(self) -> float:
+        """Processor time of the thread, s."""
+        times = {each.id: each.user_time + each.system_time for each in self._process.threads()}
+        return times.get(self._thread.native_id or 0, -1.0)
+
+    def _last_line(self) -> str:
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        return "nothing" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
