@@ -140,7 +140,7 @@ class Served:
         with open(log, "wb") as file:
             self.process = subprocess.Popen(command, env=env, stderr=file, stdout=file)
 
-    def wait(self, line="ready", seconds=60.0):
+    def wait(self, line="ready", seconds=120.0):
         """Wait until it says something."""
         return self.wait_until(lambda: line in self.log.read_text(), seconds)
 
@@ -237,7 +237,7 @@ class Ordinary:
 
     def run(self, gpu, spec):
         """What an undisturbed run makes of it."""
-        data = faults.begin(gpu, Driver, spec, self.frames).run().data
+        data = faults.begin(gpu, Driver, spec, self.frames).run(timeout_s=90).data
         gpu.leave()
         return data
 
