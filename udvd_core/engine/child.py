@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
 import queue
@@ -112,8 +113,9 @@ class Child:
                 return
             if message is None:
                 return
-            self._silent_from = time.monotonic() + SILENCE_S
+            self._silent_from = math.inf  # as long as nobody listens
             yield message
+            self._silent_from = time.monotonic() + SILENCE_S
 
     def end(self, patience_s: float = 0.0) -> None:
         """End the process, politely for `patience_s` seconds."""

@@ -23,13 +23,14 @@ from udvd_core.engine import certificates, tls
 from udvd_core.engine.cluster_link import Link, Lost
 from udvd_core.engine.cluster_scan import RemoteScan
 from udvd_core.engine.packing import pack
-from udvd_core.engine.protocol import Event, Failed, Finished, Resend, require, thinned
+from udvd_core.engine.protocol import Event, Failed, Finished, Resend, require, size, thinned
 from udvd_core.errors import EngineError
 from udvd_core.settings import ScanSpec
 
 Array = numpy.typing.NDArray[numpy.float32]
 
 ROOM_BYTES = 64 << 20
+"""For frames on their way there, and for results that nobody has fetched yet."""
 MOST_EVENTS = 2000
 PATIENCE_S = 600.0
 LONGEST_PAUSE_S = 2.0
@@ -76,7 +77,7 @@ class ClusterEngine:
         """Announce a scan."""
         with self._lock:
             self._opened.add(spec.scan_id)
-            self._scans[spec.scan_id] = RemoteScan(spec, self._say)
+            self._scans[spec.scan_id] = RemoteScan(spec, self._say, self._has_room)
 
     def push(self, scan_id: str, start: int, frames: Array) -> bool:
         """Pack frames, shape (n, q, E), counts; False when too much is on its way. Any thread."""
@@ -147,6 +148,10 @@ class ClusterEngine:
             self._events.append(event)
             if len(self._events) > MOST_EVENTS:
                 self._events = collections.deque(thinned(self._events))
+
+    def _has_room(self) -> bool:
+        with self._lock:
+            return sum(size(event) for event in self._events) < ROOM_BYTES
 
     def _run(self) -> None:
         """Thread: the event loop with all that concerns the network."""

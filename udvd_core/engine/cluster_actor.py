@@ -9,14 +9,14 @@ import typing
 
 from udvd_core.engine import hello
 from udvd_core.engine.packing import Packed
-from udvd_core.engine.protocol import Block, Event
+from udvd_core.engine.protocol import Event, size
 from udvd_core.engine.seat import SEATS, Epoch, Wish, require
 from udvd_core.errors import EngineError
 from udvd_core.settings import ScanSpec
 
 HOLD_S = 0.5
 NAP_S = 0.01
-REPLY_BYTES = 16 << 20
+REPLY_BYTES = 4 << 20
 FILES = ("weights", "flat")
 """Settings that name files."""
 
@@ -86,9 +86,9 @@ class ScanActor:
 
 def _some(events: list[tuple[int, Event]]) -> list[tuple[int, Event]]:
     """The first of these events, about `REPLY_BYTES` of them."""
-    size = 0
+    total = 0
     for number, (_, event) in enumerate(events):
-        size += event.data.nbytes if isinstance(event, Block) else 0
-        if size > REPLY_BYTES:
+        total += size(event)
+        if total > REPLY_BYTES:
             return events[: number + 1]
     return events

@@ -26,7 +26,7 @@ from udvd_core.settings import ScanSpec
 
 WINDOW = 4
 BATCH_BYTES = 2 << 20
-NAP_S = 0.02
+NAP_S, FULL_S = 0.02, 0.2
 LARGEST_FILE = 64 << 20
 
 
@@ -39,16 +39,18 @@ class RemoteScan:
         The scan.
     say : callable
         Takes its events; on the engine's thread.
+    room : callable
+        Whether there is room for more of them.
     """
 
-    def __init__(self, spec: ScanSpec, say: typing.Callable[[Event], None]) -> None:
+    def __init__(self, spec: ScanSpec, say: typing.Callable[[Event], None], room: typing.Callable[[], bool]) -> None:
         self.spec = spec
         self.ended = self.lost = False
         self.waiting = 0
         """Bytes on their way."""
         self.worker = ""
         """Where it is, or was before the connection was lost."""
-        self._say = say
+        self._say, self._room = say, room
         self._lock = threading.Lock()
         self._queue: collections.deque[Packed] = collections.deque()
         self._sent = self._flying = 0
@@ -148,15 +150,18 @@ class RemoteScan:
                 self._queue.extendleft(reversed(batch))
 
     async def _poll(self, link: Link, actor: typing.Any, worker: str) -> None:
-        """Event after event, to the last."""
+        """Event after event, to the last, as long as somebody takes them."""
         told = Wish()
         while not self.ended:
-            for number, event in await link.answer(actor.poll(self._seen), worker):
-                if number > self._seen:
-                    self._seen = number
-                    self.ended |= isinstance(event, Finished | Failed)
-                    self._say(event)
-            if (wish := self._due()) != told:
+            if room := self._room():
+                for number, event in await link.answer(actor.poll(self._seen), worker):
+                    if number > self._seen:
+                        self._seen = number
+                        self.ended |= isinstance(event, Finished | Failed)
+                        self._say(event)
+            else:
+                await asyncio.sleep(FULL_S)
+            if (wish := self._due()) != told or not room:  # where nothing is fetched, this says that we are here
                 told = wish
                 await link.answer(actor.steer(wish), worker)
 

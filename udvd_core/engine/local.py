@@ -18,7 +18,7 @@ import numpy.typing
 
 from udvd_core.engine import wire
 from udvd_core.engine.child import Child, find_python
-from udvd_core.engine.protocol import Event, Failed, Finished, Resend, require, thinned
+from udvd_core.engine.protocol import Event, Failed, Finished, Resend, require, size, thinned
 from udvd_core.engine.ring import Ring
 from udvd_core.errors import EngineError
 from udvd_core.settings import ScanSpec
@@ -28,6 +28,9 @@ Array = numpy.typing.NDArray[numpy.float32]
 RING_BYTES = 64 << 20
 MOST_DEATHS, DEATHS_WITHIN_S = 5, 60.0
 MOST_EVENTS = 2000
+ROOM_BYTES = 256 << 20
+"""For results that nobody has fetched yet; with more of them the child waits."""
+FULL_S = 0.02
 
 
 class LocalEngine:
@@ -184,10 +187,16 @@ class LocalEngine:
         elif message["kind"] == "state":
             self._place, self._state, self._workers = "", message["text"], message["workers"]
         elif (event := wire.to_event(message)) is not None:
+            while not self._has_room() and not self._closing:
+                time.sleep(FULL_S)
             with self._lock:
                 if len(self._events) >= MOST_EVENTS:
                     self._events = collections.deque(thinned(self._events))
                 self._events.append(event)
+
+    def _has_room(self) -> bool:
+        with self._lock:
+            return sum(size(event) for event in self._events) < ROOM_BYTES
 
     def _replace(self) -> bool:
         """Start another child after one died; False when they die too often or the engine is closing."""

@@ -165,6 +165,11 @@ def thinned(events: typing.Iterable[Event]) -> list[Event]:
     return [event for event in kept if not isinstance(event, Block) or event.final]
 
 
+def size(event: Event) -> int:
+    """Bytes of results in it."""
+    return event.data.nbytes + event.maps.nbytes if isinstance(event, Block) else 0
+
+
 def require(scan_ids: typing.Container[str], scan_id: str) -> None:
     """Refuse to work on a scan that was never opened.
 

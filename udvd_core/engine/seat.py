@@ -20,7 +20,7 @@ import time
 import typing
 
 from udvd_core.engine.packing import Packed, unpack
-from udvd_core.engine.protocol import Event, Failed, Finished, thinned
+from udvd_core.engine.protocol import Event, Failed, Finished, size, thinned
 from udvd_core.engine.service import Service
 from udvd_core.engine.watch import Watch
 from udvd_core.errors import EngineError, UdvdError
@@ -31,9 +31,11 @@ Epoch = tuple[str, int, int]
 
 SLICE_S = 0.05
 INBOX_BYTES = 64 << 20
+OUTBOX_BYTES = 64 << 20
+"""When more results than these wait to be fetched, no more are made."""
 MOST_EVENTS = 2000
-LEASE_S = 180.0
-"""A seat that nobody asked for so long is given up: its client is gone."""
+ABSENT_S, LEASE_S = 20.0, 180.0
+"""When nobody has asked for so long, a seat rests and leaves the worker to others; and is given up."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Seat:
         self._asked = time.monotonic()
         self._inbox: collections.deque[Packed] = collections.deque()
         self._outbox: collections.deque[tuple[int, Event]] = collections.deque()
-        self._said = 0
+        self._said = self._bytes = 0
+        self._rested = 0.0
         self._wish = Wish()
         self._over = False
         self._changed = threading.Condition()
@@ -90,6 +93,7 @@ class Seat:
     def steer(self, wish: Wish) -> None:
         """Change what is wanted."""
         with self._changed:
+            self._asked = time.monotonic()
             self._wish = wish
             self._changed.notify()
 
@@ -98,7 +102,8 @@ class Seat:
         with self._changed:
             self._asked = time.monotonic()
             while self._outbox and self._outbox[0][0] <= seen:
-                self._outbox.popleft()
+                self._bytes -= size(self._outbox.popleft()[1])
+            self._changed.notify()
             return list(self._outbox)
 
     def leave(self) -> None:
@@ -112,7 +117,7 @@ class Seat:
         service: Service | None = None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            service = Service(self._folder)
+            service = Service(self._folder, lambda: time.monotonic() - self._rested)
             service.open(self._with_files(), self._checkpoint())
             told = Wish()
             while not self._over and time.monotonic() - self._asked < LEASE_S:
@@ -125,6 +130,8 @@ class Seat:
                     service.pause(self._spec.scan_id, wish.pause)
                     if wish.finish:
                         service.finish(self._spec.scan_id, wish.now)
+                if self._rest():
+                    continue
                 events = service.work(SLICE_S)
                 if any(isinstance(event, Finished | Failed) for event in events):
                     self._clean()  # at once: this worker may be ended before the client takes leave
@@ -146,14 +153,30 @@ class Seat:
             self._inbox.clear()
             return pieces, self._wish
 
+    def _rest(self) -> bool:
+        """Wait a while for a client that is away or has much to fetch; whether it still is and has.
+
+        This time is no part of the scan's budget.
+        """
+        begin = time.monotonic()
+        with self._changed:
+            rests = not self._changed.wait_for(lambda: self._over or not self._must_rest(), 1.0)
+        self._rested += time.monotonic() - begin
+        return rests
+
+    def _must_rest(self) -> bool:
+        return self._bytes > OUTBOX_BYTES or time.monotonic() - self._asked > ABSENT_S
+
     def _say(self, events: list[Event]) -> None:
         with self._changed:
             for event in events:
                 self._said += 1
                 self._outbox.append((self._said, event))
-            if len(self._outbox) > MOST_EVENTS:
+                self._bytes += size(event)
+            if len(self._outbox) > MOST_EVENTS or self._bytes > OUTBOX_BYTES:
                 kept = {id(event) for event in thinned([event for _, event in self._outbox])}
                 self._outbox = collections.deque(entry for entry in self._outbox if id(entry[1]) in kept)
+                self._bytes = sum(size(event) for _, event in self._outbox)
 
     def _with_files(self) -> ScanSpec:
         """The same scan with the client's files in this seat's folder."""
