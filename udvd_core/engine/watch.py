@@ -14,7 +14,7 @@ import threading
 import psutil
 
 LOOK_S = 1.0
-WAITS, COMPUTES = 8, 120
+WAITS, COMPUTES = 6, 120
 """Looks in a row with the thread in the same call; counted and not timed, so that a process that was stopped as a
 whole and goes on is not taken for hung."""
 
@@ -74,7 +74,7 @@ class Watch:
     def _processor(self) -> float:
         """Processor time of the thread, s."""
         times = {each.id: each.user_time + each.system_time for each in self._process.threads()}
-        return times.get(self._thread.native_id or 0, -1.0)
+        return float(times.get(self._thread.native_id or 0, -1.0))
 
     def _last_line(self) -> str:
         frame = sys._current_frames().get(self._thread.ident or 0)
