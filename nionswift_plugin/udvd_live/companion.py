@@ -24,6 +24,7 @@ from udvd_core.settings import Training
 from . import preferences, scan_item
 from .follower import Follower
 from .job import Job, Phase
+from .overlooked import run_overlooked
 from .preferences import Preferences
 from .recording import Recording
 from .reprocess import Reprocessor
@@ -137,6 +138,7 @@ class Companion:
         self._advance()
         self._replace_engine()
         self.reprocessor.tick()
+        run_overlooked(self._document_model)
         ended = [job for job in self.jobs if job.phase is Phase.DONE]
         for job in ended[:-KEPT_JOBS]:
             self.jobs.remove(job)

@@ -17,6 +17,7 @@ import live  # noqa: E402
 from torchless import NO_TORCH  # noqa: E402
 
 from nionswift_plugin.udvd_live.companion import Companion, companion_of  # noqa: E402
+from nionswift_plugin.udvd_live.overlooked import run_overlooked  # noqa: E402
 from nionswift_plugin.udvd_simulator import headless, sources  # noqa: E402
 
 SMALL: dict[str, typing.Any] = {"source": "h-bn", "counts": 300, "seed": 3, "size": [6, 5], "q_rows": 4, "channels": 64}
@@ -115,12 +116,23 @@ def shutter(
     found.open()
 
 
+class BareSwift(headless.HeadlessSwift):
+    """Has computations of ours looked after, as a companion does; here is none."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        super().__init__(folder, load_plug_ins=False)
+
+    def pump(self, seconds: float = 0.0) -> None:
+        run_overlooked(self.document_model)
+        super().pump(seconds)
+
+
 @pytest.fixture(scope="module")
 def _bare_swift(tmp_path_factory: pytest.TempPathFactory) -> collections.abc.Iterator[headless.HeadlessSwift]:
     folder = tmp_path_factory.mktemp("bare")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        with headless.HeadlessSwift(folder / "swift", load_plug_ins=False) as opened:
+        with BareSwift(folder / "swift") as opened:
             yield opened
 
 

@@ -7,6 +7,7 @@ import math
 
 import numpy
 from nion.data import Calibration, DataAndMetadata
+from nion.swift import Facade
 from nion.swift.model import DataItem, Symbolic
 from nion.utils import Registry
 
@@ -60,6 +61,15 @@ def notifications():
     listener = source.notify_event.listen(lambda notification: texts.append(notification.text))
     yield texts
     listener.close()
+
+
+def hear_questions(monkeypatch, heard):
+    """Have ``heard(caption, text, accepted)`` in place of the box with which Swift asks for a text."""
+    monkeypatch.setattr(
+        Facade.DocumentWindow,
+        "show_get_string_message_box",
+        lambda window, caption, text, accepted, *more, **named: heard(caption, text, accepted),
+    )
 
 
 def counts(seed=0, strength=6.0):
