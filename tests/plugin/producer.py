@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import json
 import math
+import os
 import threading
 
 import numpy
@@ -14,6 +16,7 @@ from nion.instrumentation import Acquisition, DataChannel
 from nionswift_plugin.udvd_live.companion import Companion
 from nionswift_plugin.udvd_live.job import Phase
 from udvd_core.engine.inline import InlineEngine
+from udvd_core.engine.local import LocalEngine
 
 EELS = {"hardware_source": {"signal_type": "eels", "hardware_source_id": "fake"}}
 RAW = {"model": "raw", "budget_s": 5}
@@ -77,8 +80,15 @@ class Producer:
         gc.collect()
 
 
-def follow(swift, folder, *, make_engine=lambda chosen: InlineEngine(), exact=True, maps=(), training=RAW, **more):
-    """A companion for a `swift` without the plug-in; its engine is in the same thread. Give it time with `pump`."""
+def engine_here(chosen):
+    """An engine in this thread; where a network is wanted and there is no torch, as with scripts/test-newest, a child."""
+    if chosen.training.model in ("guided", "udvd") and importlib.util.find_spec("torch") is None:
+        return LocalEngine(os.environ.get("UDVD_ENGINE_PYTHON"))
+    return InlineEngine()
+
+
+def follow(swift, folder, *, make_engine=engine_here, exact=True, maps=(), training=RAW, **more):
+    """A companion for a `swift` without the plug-in; its engine is in the same thread where it can be. `pump` it."""
     settings = folder / "companion.json"
     settings.write_text(json.dumps({"maps": list(maps), "training": training, **more}))
     return Companion(swift.document_model, settings, make_engine=make_engine, exact=exact)
@@ -92,7 +102,7 @@ def pump(swift, companion, until=lambda: True, least=4):
         companion.tick()
         return next(turns, None) is None and until()
 
-    swift.pump_until(turn, 30)
+    swift.pump_until(turn, 90)
 
 
 def finish(swift, companion, jobs=1):

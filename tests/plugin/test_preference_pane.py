@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 
 import psutil
@@ -88,11 +89,13 @@ def test_fields_show_what_was_chosen():
         preference_pane.changed(chosen, "disk_gib", "")
 
 
-def test_the_test_button_says_what_it_found(bare_swift, pane):
+def test_the_test_button_says_what_it_found(bare_swift, pane, plug_in_settings):
     pane.test_clicked(None)
     assert pane.testing_model.value == "Testing …"
     bare_swift.pump_until(lambda: pane.testing_model.value == "Test", 90)
-    assert f"Python {sys.version.split()[0]}" in pane.told_model.value and "torch" in pane.told_model.value
+    python = preferences.load(plug_in_settings).python or sys.executable
+    version = subprocess.check_output([python, "-c", "import sys; print(sys.version.split()[0])"], text=True).strip()
+    assert f"Python {version}" in pane.told_model.value and "torch" in pane.told_model.value
 
 
 def test_a_program_that_is_no_python_is_said(tmp_path):
