@@ -7,10 +7,12 @@ import gettext
 import logging
 import typing
 
-from nion.swift import Application, Facade
+from nion.swift import Application
 from nion.swift.model import Notification
 
 from udvd_core.errors import UdvdError
+
+from . import theme
 
 _ = gettext.gettext
 
@@ -66,11 +68,9 @@ def guarded(action: Action, window: Window) -> None:
         notify(_("UDVD"), f"{type(error).__name__}: {error}")
 
 
-def ask(window: Window, caption: str, text: str, accepted: typing.Callable[[str], None], accept: str) -> None:
-    """Ask for a text; through Swift's facade, as what is behind it differs between its versions."""
-    Facade.DocumentWindow(window).show_get_string_message_box(caption, text, accepted, accepted_text=accept)
-
-
 def notify(title: str, text: str, sign: str = "\N{WARNING SIGN} ") -> None:
     """Tell the operator, in Swift's list of notifications; a sign marks what went wrong."""
+    app: typing.Any = Application.app
+    if app is not None and theme.colours(app.ui) is theme.DARK:  # Swift's list writes in black
+        title, text = theme.marked(title), theme.marked(text)
     Notification.notify(Notification.Notification(NOTE, f"{sign}UDVD", title, text))

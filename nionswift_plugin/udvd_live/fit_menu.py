@@ -12,9 +12,10 @@ from udvd_core.maps.composition import Factor
 
 from . import composition, eels_menu, line_maps, reference_maps
 from .averages import REGIONS
-from .eels_menu import Window, ask, guarded
+from .eels_menu import Window, guarded
 from .map_selection import only, selected_items, selected_scan
 from .map_view import is_map, name_of
+from .questions import Asking
 from .scan_errors import scan_of
 from .scan_item import OURS
 
@@ -97,7 +98,7 @@ def map_composition(window: Window) -> None:
     def accepted(given: str) -> None:
         guarded(lambda window: compose(window, maps, given), window)
 
-    ask(window, caption, text, accepted, _("Make Maps"))
+    Asking(window, caption, text, accepted, _("Make Maps"))
 
 
 def compose(window: Window, maps: typing.Sequence[DataItem.DataItem], given: str) -> list[DataItem.DataItem]:

@@ -15,6 +15,8 @@ from udvd_core.settings import MapWindow
 
 FIT, SIGNAL = (0.93, 0.98), (1.0, 1.1)
 """Windows of an edge relative to its energy, as in Nion's "Elemental Mappings"."""
+MILLI = 0.6
+"""Windows that end below, eV, are told in meV."""
 BY_HAND = ((0.25, 0.45), (0.5, 0.6))
 """Fit and signal windows to be drawn by the operator, at first in these parts of the range."""
 
@@ -25,6 +27,24 @@ class Choice:
 
     title: str
     preset: Preset
+
+    @property
+    def about(self) -> str:
+        """Its windows."""
+        return about(self.preset)
+
+
+def about(preset: Preset) -> str:
+    """The windows of a preset's maps."""
+    return "; ".join(f"{each.name} {range_of(each)}" for each in preset.maps)
+
+
+def range_of(window: MapWindow) -> str:
+    """The windows of a map, in eV or meV."""
+    small = abs(window.signal[1]) < MILLI
+    factor, unit = (1e3, "meV") if small else (1.0, "eV")
+    told = [f"{factor * low:.5g} to {factor * high:.5g} {unit}" for low, high in (window.signal, *window.background)]
+    return told[0] if len(told) == 1 else f"{told[0]}, background {', '.join(told[1:])}"
 
 
 def choices(energy: Axis, presets: typing.Iterable[Preset]) -> list[Choice]:

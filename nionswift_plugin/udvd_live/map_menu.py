@@ -8,20 +8,21 @@ import pathlib
 import typing
 
 from nion.swift.model import DataItem
-from nion.ui import Dialog
 
 from udvd_core.axes import Axis
 from udvd_core.errors import InputError
 from udvd_core.maps.presets import Preset, read_presets
 
 from . import averages, background_models, eels_menu, map_presets, map_view, maps_computation
-from .eels_menu import Window, ask, guarded, notify
-from .map_choices import Choice, choices
+from .eels_menu import Window, guarded, notify
+from .map_choices import Choice, about, choices
 from .map_selection import only, selected_items, selected_maps, selected_scan
 from .map_view import is_map
 from .map_windows import draw
+from .questions import Asking, Choosing
 from .scan_errors import is_ours, scan_of
 from .scan_item import OURS
+from .scan_list import Row
 
 _ = gettext.gettext
 
@@ -37,13 +38,11 @@ def choose_map(window: Window) -> None:
         notify(_("Map presets"), trouble)
     offered = choices(scan_of(scan)[1], presets.values())
 
-    def chosen(choice: Choice | None) -> None:
-        if choice is not None:
-            guarded(functools.partial(map_selected, choice=choice), window)
+    def chosen(key: str) -> None:
+        guarded(functools.partial(map_selected, choice=offered[int(key)]), window)
 
-    Dialog.pose_select_item_pop_up(
-        offered, chosen, window=window, item_getter=lambda each: each.title, title=_("Map of")
-    )
+    rows = [Row(str(number), choice.title, choice.about) for number, choice in enumerate(offered)]
+    Choosing(window, _("Map of"), rows, chosen)
 
 
 def save_windows(window: Window) -> None:
@@ -59,18 +58,19 @@ def save_windows(window: Window) -> None:
         guarded(save, window)
 
     caption = _("Save the windows as map preset, over an earlier one of this name:")
-    ask(window, caption, drawn[0].preset, named, _("Save"))
+    Asking(window, caption, drawn[0].preset, named, _("Save"))
 
 
 def delete_saved(window: Window) -> None:
     """Ask which of the saved presets to delete."""
     folder = folder_of(window)
 
-    def chosen(name: str | None) -> None:
-        if name is not None:
-            guarded(lambda window: notify(_("Map presets"), map_presets.delete(folder, name), sign=""), window)
+    def chosen(name: str) -> None:
+        guarded(lambda window: notify(_("Map presets"), map_presets.delete(folder, name), sign=""), window)
 
-    Dialog.pose_select_item_pop_up(map_presets.saved_names(folder), chosen, window=window, title=_("Delete map preset"))
+    saved = read_presets(folder)[0]
+    rows = [Row(name, name, about(saved[name])) for name in map_presets.saved_names(folder)]
+    Choosing(window, _("Delete map preset"), rows, chosen)
 
 
 def map_selected(window: Window, choice: Choice) -> list[DataItem.DataItem]:

@@ -11,10 +11,13 @@ from nion.swift import Panel, Workspace
 from nion.ui import Declarative
 from nion.utils import Model
 
+from udvd_core.monitor import CARE
+
 from . import panel_text
 from .companion import Companion, companion_of
 from .job import Job, Phase
 from .panel_maps import MapsHandler
+from .theme import create_label
 
 _ = gettext.gettext
 
@@ -22,28 +25,32 @@ log = logging.getLogger(__name__)
 
 PANEL_ID = "udvd-live-panel"
 PERIOD_S, SURE_S = 0.1, 4.0
-WIDTH = 260
+DOCK_WIDTH, WIDTH = 300, 260
+"""Least of the dock, and of a bar in it; without the first, Qt opens a dock that holds nothing else 60 pixels wide."""
 
 LINES = ("title", "state", "percent_text", "note", "trust", "psnr", "heldout", "dose", "engine", "learned", "hidden")
-COLOURED = ("engine", "trust", "note")
-"""Lines of a colour of their own; the others have the theme's."""
+LIT = ("engine", "trust", "note")
+"""Lines behind a light."""
 
 
 Shape = typing.Callable[[str], str]
 
 
 class Line:
-    """One line of the panel: what it shows, the whole of it as tool tip, its colour, whether it says anything."""
+    """One line of the panel: what it shows, the whole of it as tool tip, its light, whether it says anything."""
 
     def __init__(self) -> None:
         self.text: typing.Any = Model.PropertyModel("")
         self.full: typing.Any = Model.PropertyModel("")
-        self.colour: typing.Any = Model.PropertyModel("")
+        self.sign: typing.Any = Model.PropertyModel("")
+        self.colour: typing.Any = Model.PropertyModel(panel_text.COLOURS[""])
         self.there: typing.Any = Model.PropertyModel(False)
 
-    def tell(self, whole: str, shown: str, colour: str = "") -> None:
+    def tell(self, whole: str, shown: str, light: str = "") -> None:
         """Set it; unchanged parts cost nothing."""
-        for model, value in ((self.text, shown), (self.full, whole), (self.colour, colour), (self.there, bool(whole))):
+        sign, colour = panel_text.SIGNS[light], panel_text.COLOURS[light]
+        models = (self.text, self.full, self.sign, self.colour, self.there)
+        for model, value in zip(models, (shown, whole, sign, colour, bool(whole)), strict=True):
             if model.value != value:
                 model.value = value
 
@@ -140,12 +147,11 @@ class PanelHandler(Declarative.Handler):
                 spacing=4,
             ),
             *(_line(u, name) for name in LINES[3:]),
-            u.create_section(
-                u.create_component_instance("maps"), title=_("Maps"), expanded="@binding(maps_shown_model.value)"
-            ),
+            u.create_check_box(text=_("Show maps"), checked="@binding(maps_shown_model.value)"),
+            u.create_column(u.create_component_instance("maps"), visible="@binding(maps_shown_model.value)"),
             u.create_stretch(),
         ]
-        return u.create_scroll_area(u.create_column(*rows, spacing=4, margin=8))
+        return u.create_scroll_area(u.create_column(*rows, spacing=4, margin=8), min_width=DOCK_WIDTH)
 
     def _tick(self) -> None:
         try:
@@ -163,12 +169,12 @@ class PanelHandler(Declarative.Handler):
         self._tell("title", job.recording.title if job else _("No scan yet"), panel_text.elided)
         self._tell("state", panel_text.state_line(companion, job))
         self._tell("percent_text", text)
-        self._tell("engine", *_lit(panel_text.engine_line(companion, job)))
-        self._tell("trust", *_lit(panel_text.trust_line(job)))
+        self._light("engine", *panel_text.engine_line(companion, job))
+        self._light("trust", *panel_text.trust_line(job))
         self._tell("psnr", psnr)
         self._tell("heldout", heldout)
         self._tell("dose", "\n".join(map(panel_text.wrapped, panel_text.dose_lines(job))), str)
-        self._tell("note", panel_text.note_line(companion, job), colour=panel_text.COLOURS["care"])
+        self._light("note", CARE, panel_text.note_line(companion, job))
         self._tell("learned", panel_text.learning_line(job))
         self._tell("hidden", job.status.hidden if job and job.status else "")
         done = job is not None and job.phase is Phase.DONE
@@ -178,28 +184,25 @@ class PanelHandler(Declarative.Handler):
         self.pause_model.value = _("Go On Learning") if job is not None and job.paused else _("Pause Learning")
         self.discard_model.value = _("Really Discard?") if self._event_loop.time() < self._sure else _("Discard")
 
-    def _tell(self, name: str, text: str, shaped: Shape = panel_text.wrapped, colour: str = "") -> None:
+    def _tell(self, name: str, text: str, shaped: Shape = panel_text.wrapped) -> None:
         """Set what a line shows."""
-        getattr(self, name).tell(text, shaped(text), colour)
+        getattr(self, name).tell(text, shaped(text))
 
-
-def _lit(line: tuple[str, str]) -> tuple[str, Shape, str]:
-    """Text behind its light, how it is shaped, and its colour."""
-    light, text = line
-    return (f"{panel_text.SIGNS[light]} {text}" if text else ""), panel_text.wrapped, panel_text.COLOURS[light]
+    def _light(self, name: str, light: str, text: str) -> None:
+        """Set what a line shows, and its light."""
+        getattr(self, name).tell(text, panel_text.wrapped(text), light)
 
 
 def _line(u: Declarative.DeclarativeUI, name: str, **options: typing.Any) -> typing.Any:
-    """A label, hidden where it says nothing; its whole text as tool tip."""
+    """A label, hidden where it says nothing; its whole text as tool tip, its light before it."""
+    sign = f"@binding({name}.sign.value)"
+    light = u.create_label(text=sign, color=f"@binding({name}.colour.value)", text_alignment_vertical="top")
     return u.create_row(
-        u.create_label(
-            text=f"@binding({name}.text.value)",
-            tool_tip=f"@binding({name}.full.value)",
-            **({"color": f"@binding({name}.colour.value)"} if name in COLOURED else {}),
-            **options,
-        ),
+        *([light] if name in LIT else []),
+        create_label(text=f"@binding({name}.text.value)", tool_tip=f"@binding({name}.full.value)", **options),
         u.create_stretch(),
         visible=f"@binding({name}.there.value)",
+        spacing=4,
     )
 
 
@@ -219,7 +222,7 @@ class UdvdPanel(Panel.Panel):
 
 def register() -> None:
     """Add the panel to Swift's windows."""
-    properties = {"min-width": 300, "height": 420}
+    properties = {"min-width": DOCK_WIDTH, "height": 420}
     Workspace.WorkspaceManager().register_panel(
         UdvdPanel, PANEL_ID, _("UDVD Live Denoising"), ["left", "right"], "right", properties
     )

@@ -13,14 +13,14 @@ from udvd_core.maps.presets import read_presets
 from udvd_core.settings import MapWindow
 
 from .companion import Companion
+from .map_choices import range_of
 from .panel_text import elided
 from .scan_item import OURS
+from .theme import create_label
 
 _ = gettext.gettext
 
 NAME_WIDTH = 120
-MILLI = 0.6
-"""Windows that end below, eV, are told in meV."""
 
 
 class MapsHandler(Declarative.Handler):
@@ -99,7 +99,7 @@ class _Line(Declarative.Handler):
         self._owner, self._window = owner, window
         u = Declarative.DeclarativeUI()
         self.ui_view = u.create_row(
-            u.create_label(text=elided(window.name, 14), tool_tip=f"{window.name}: {_range(window)}", width=NAME_WIDTH),
+            create_label(text=elided(window.name, 14), tool_tip=f"{window.name}: {range_of(window)}", width=NAME_WIDTH),
             u.create_stretch(),
             u.create_push_button(
                 text=_("Show"), on_clicked="show_clicked", tool_tip=_("Show it in the selected panel")
@@ -115,11 +115,3 @@ class _Line(Declarative.Handler):
     def remove_clicked(self, widget: typing.Any) -> None:
         """Do not make it any more."""
         self._owner.remove(self._window)
-
-
-def _range(window: MapWindow) -> str:
-    """Its windows, in eV or meV."""
-    small = abs(window.signal[1]) < MILLI
-    factor, unit = (1e3, "meV") if small else (1.0, "eV")
-    told = [f"{factor * low:g} to {factor * high:g} {unit}" for low, high in (window.signal, *window.background)]
-    return told[0] if len(told) == 1 else f"{told[0]}, background {', '.join(told[1:])}"

@@ -22,22 +22,24 @@ _ = gettext.gettext
 
 CHARACTERS = 42
 """A line of the narrowest dock."""
+BOLD_CHARACTERS = 34
+"""The same in bold."""
 BARS = "▁▂▃▄▅▆▇█"
 POINTS = 16
 NO_TORCH = "without torch"
-GREY = "#888888"
-COLOURS = {GOOD: "#2A9D4B", CARE: "#D98E04", BAD: "#E0442E", "": GREY}
-"""Of the lights: readable on a light and on a dark panel."""
-SIGNS = {GOOD: "●", CARE: "▲", BAD: "■", "": "○"}
+GREY = "#848484"
+COLOURS = {GOOD: "#259447", CARE: "#C27400", BAD: "#E8503A", "": GREY}
+"""Of the lights: three times as bright as a dark panel, a third of a light one. No text could be read so on both."""
+SIGNS = {GOOD: "●", CARE: "▲", BAD: "■", "": "◐"}
 """Shapes beside the colours, for those who do not see these."""
 
 
-def wrapped(text: str) -> str:
+def wrapped(text: str, most: int = CHARACTERS) -> str:
     """Text in lines that fit the dock; Qt cuts off the second line of a label that wraps by itself."""
-    return "\n".join(textwrap.wrap(text, CHARACTERS))
+    return "\n".join(textwrap.wrap(text, most))
 
 
-def elided(text: str, most: int = CHARACTERS) -> str:
+def elided(text: str, most: int = BOLD_CHARACTERS) -> str:
     """A title with its middle left out where it is too long: its number stands at the end."""
     if len(text) <= most:
         return text

@@ -19,6 +19,7 @@ from . import panel_text, preferences
 from .companion import choose_for_all
 from .engine_check import check
 from .preferences import Preferences
+from .theme import create_label
 
 _ = gettext.gettext
 
@@ -194,25 +195,28 @@ class PaneHandler(Declarative.Handler):
             items=list(MODELS), current_index="@binding(model_model.value)", on_current_index_changed="model_chosen"
         )
         test = u.create_push_button(text="@binding(testing_model.value)", on_clicked="test_clicked")
-        rows = [
+        head = [
             u.create_row(
-                test, u.create_label(text=_("tries the engine as it is set here")), u.create_stretch(), spacing=8
+                test, create_label(text=_("tries the engine as it is set here")), u.create_stretch(), spacing=8
             ),
-            u.create_row(u.create_label(text="@binding(told_model.value)"), u.create_stretch()),
+            u.create_row(create_label(text="@binding(told_model.value)"), u.create_stretch()),
+        ]
+        rows = [
             *switches,
             _row(u, _("Engine"), device),
             _row(u, _("Model"), model),
             *fields,
-            u.create_row(u.create_label(text=_("Maps are chosen in the panel.")), u.create_stretch()),
-            u.create_row(u.create_label(text=_("Changes hold from the next scan on.")), u.create_stretch()),
+            u.create_row(create_label(text=_("Maps are chosen in the panel.")), u.create_stretch()),
+            u.create_row(create_label(text=_("Changes hold from the next scan on.")), u.create_stretch()),
             u.create_stretch(),
         ]
-        return u.create_scroll_area(u.create_column(*rows, spacing=6, margin=8))  # the dialogue is low
+        scrolled = u.create_scroll_area(u.create_column(*rows, spacing=6, margin=8))  # the dialogue is low
+        return u.create_column(*head, scrolled, spacing=6)
 
 
 def _row(u: Declarative.DeclarativeUI, label: str, field: typing.Any, hint: str = "") -> typing.Any:
     return u.create_row(
-        u.create_label(text=label, width=LABEL_WIDTH, tool_tip=hint), field, u.create_stretch(), spacing=8
+        create_label(text=label, width=LABEL_WIDTH, tool_tip=hint), field, u.create_stretch(), spacing=8
     )
 
 

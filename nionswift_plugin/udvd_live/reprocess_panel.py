@@ -24,7 +24,7 @@ from .companion import Companion, companion_of
 from .preferences import Preferences
 from .queue_file import Settings
 from .reprocess import Reprocessor
-from .reprocess_view import build_view, duration, queue_row, scan_row
+from .reprocess_view import DOCK_WIDTH, build_view, duration, queue_row, scan_row
 from .scan_list import ScanList
 
 _ = gettext.gettext
@@ -238,7 +238,7 @@ class ReprocessPanel(Panel.Panel):
 def register() -> None:
     """Add the panel to Swift's windows."""
     scan_list.register()
-    properties = {"min-width": 280, "height": 400}
+    properties = {"min-width": DOCK_WIDTH, "height": 400}
     Workspace.WorkspaceManager().register_panel(
         ReprocessPanel, PANEL_ID, _("UDVD Reprocessing"), ["left", "right"], "right", properties
     )

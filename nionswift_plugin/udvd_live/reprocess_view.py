@@ -11,10 +11,12 @@ from nion.ui import Declarative
 from .library_scans import LibraryScan
 from .queue_file import Entry, State
 from .scan_list import Row, create_scan_list
+from .theme import create_label
 
 _ = gettext.gettext
 
-WIDTH = 260
+DOCK_WIDTH, DOCK_HEIGHT, WIDTH = 300, 240, 260
+"""Least of the dock, so that Qt leaves room for a list under another panel, and the width of what is in it."""
 PLAIN = _("plain: without the tail of the zero-loss peak or the overlap taken off; the map menu makes those afterwards")
 
 
@@ -50,14 +52,14 @@ def build_view(models: list[str], maps: list[str]) -> typing.Any:
 
     def choice(label: str, model: str, name: str, **items: typing.Any) -> typing.Any:
         box = u.create_combo_box(current_index=f"@binding({model}.value)", name=name, width=180, **items)
-        return u.create_row(u.create_label(text=label, width=76), box, u.create_stretch())
+        return u.create_row(create_label(text=label, width=76), box, u.create_stretch())
 
     def button(text: str, name: str, tip: str, width: int) -> typing.Any:
         clicked = f"{name}_clicked"
         return u.create_push_button(text=text, on_clicked=clicked, name=f"{name}_button", tool_tip=tip, width=width)
 
     def text(model: str) -> typing.Any:
-        label = u.create_label(text=f"@binding({model}.value)", width=WIDTH, word_wrap=True)
+        label = create_label(text=f"@binding({model}.value)", width=WIDTH, word_wrap=True)
         return u.create_row(label, u.create_stretch())
 
     find = u.create_line_edit(
@@ -74,9 +76,9 @@ def build_view(models: list[str], maps: list[str]) -> typing.Any:
         choice(_("Maps"), "maps_model", "maps", items=maps, tool_tip=PLAIN),
         choice(_("Engine"), "engine_model", "engine", items_ref="@binding(engines_model.value)"),
         u.create_row(
-            u.create_label(text=_("Time"), width=76),
+            create_label(text=_("Time"), width=76),
             budget,
-            u.create_label(text=_(" s for each scan")),
+            create_label(text=_(" s for each scan")),
             u.create_stretch(),
         ),
         u.create_row(
@@ -101,4 +103,4 @@ def build_view(models: list[str], maps: list[str]) -> typing.Any:
         spacing=4,
         margin=8,
     )
-    return u.create_scroll_area(column)
+    return u.create_scroll_area(column, min_width=DOCK_WIDTH, min_height=DOCK_HEIGHT)

@@ -11,10 +11,13 @@ import typing
 from nion.ui import CanvasItem, Declarative, ListCanvasItem, UserInterface, Widgets
 from nion.utils import Registry, Selection
 
+from . import theme
+
 TYPE = "udvd_scan_list"
 ROW_HEIGHT, MARGIN = 36, 5
 FONT, SMALL = "12px sans-serif", "11px sans-serif"
-INK, GREY, RED = "#000", "#555", "#B00000"
+SELECTED = "#000"
+"""Ink on a selected row, which Nion paints blue or light grey."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,7 @@ class _Delegate(Widgets.ListCanvasItemDelegate):
         super().__init__()
         self._ui = ui
         self._selection = selection
+        self.colours = theme.LIGHT
 
     def item_tool_tip(self, index: int) -> str | None:
         row = self.items[index]
@@ -41,12 +45,14 @@ class _Delegate(Widgets.ListCanvasItemDelegate):
 
     def paint_item(self, drawing_context: typing.Any, display_item: Row, rect: typing.Any, is_selected: bool) -> None:
         width = rect.width - 2 * MARGIN
-        about_ink = INK if is_selected else RED if display_item.alarming else GREY  # blue or light grey lies under it
+        colours = self.colours
+        ink = SELECTED if is_selected else colours.ink
+        about_ink = SELECTED if is_selected else colours.alarm if display_item.alarming else colours.faint
         with drawing_context.saver():
             drawing_context.text_align, drawing_context.text_baseline = "left", "bottom"
-            lines = ((FONT, display_item.title, INK, 18), (SMALL, display_item.about, about_ink, 33))
-            for font, text, ink, y in lines:
-                drawing_context.font, drawing_context.fill_style = font, ink
+            lines = ((FONT, display_item.title, ink, 18), (SMALL, display_item.about, about_ink, 33))
+            for font, text, text_ink, y in lines:
+                drawing_context.font, drawing_context.fill_style = font, text_ink
                 shown = self._ui.truncate_string_to_width(font, text, width, UserInterface.TruncateModeType.RIGHT)
                 drawing_context.fill_text(shown, rect.left + MARGIN, rect.top + y)
 
@@ -66,20 +72,33 @@ class ScanList(UserInterface.Widget):
         column = ui.create_column_widget()
         super().__init__(Widgets.CompositeWidgetBehavior(column))
         self.selection = Selection.IndexedSelection(Selection.Style.multiple)
+        self._ui = ui
         self._delegate = _Delegate(ui, self.selection)
         self._list = ListCanvasItem.ListCanvasItem(self._delegate, self.selection, ROW_HEIGHT)
         scroll = CanvasItem.ScrollAreaCanvasItem(self._list)
         scroll.auto_resize_contents = True
-        group = CanvasItem.CanvasItemComposition()
+        self._frame = group = CanvasItem.CanvasItemComposition()
         group.border_color = "#888"
         group.layout = CanvasItem.CanvasItemRowLayout()
         group.add_canvas_item(scroll)
         group.add_canvas_item(CanvasItem.ScrollBarCanvasItem(scroll))
-        canvas = ui.create_canvas_widget(properties=dict(properties))
+        self._canvas = canvas = ui.create_canvas_widget(properties=dict(properties))
         canvas.focusable = True
         canvas.canvas_item.add_canvas_item(group)
         column.add(canvas)
+        self.on_accepted: typing.Callable[[], None] = lambda: None
+        """Called at Return and at a double click."""
+        self.on_cancelled: typing.Callable[[], None] = lambda: None
+        """Called at Escape."""
+        self._delegate.on_item_selected = lambda index: self.on_accepted()
+        self._delegate.on_cancel = lambda: self.on_cancelled()
         self._give_focus_on(canvas)
+        self._follow_theme()
+
+    def take_focus(self) -> None:
+        """Have the keyboard."""
+        self._canvas.focused = True
+        self._list.request_focus()
 
     def _give_focus_on(self, canvas: typing.Any) -> None:
         """Let the list have the arrow keys when the Tab key comes to its widget; Nion's needs a click before."""
@@ -100,13 +119,20 @@ class ScanList(UserInterface.Widget):
     @rows.setter
     def rows(self, rows: typing.Sequence[Row]) -> None:
         """List other rows; those of the same key stay selected."""
-        if list(rows) == list(self.rows):
+        if not self._follow_theme() and list(rows) == list(self.rows):
             return
         chosen = self.selected
         self._delegate.items = list(rows)
         self._list.size_to_content()
         self.select(chosen)
         self._list.update()
+
+    def _follow_theme(self) -> bool:
+        """Take on the desktop's colours, which cannot be asked for while painting; whether they are others."""
+        now = theme.colours(self._ui)
+        other = (self._delegate.colours, self._frame.background_color) != (now, now.background)
+        self._delegate.colours, self._frame.background_color = now, now.background
+        return other
 
     @property
     def selected(self) -> list[str]:

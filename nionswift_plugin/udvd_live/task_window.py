@@ -12,6 +12,8 @@ from nion.utils import Model
 
 from udvd_core.errors import UdvdError
 
+from .theme import create_label
+
 _ = gettext.gettext
 
 log = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ class Task:
         try:
             self.text = self._work(self)
         except CancelledError:
-            self.text, self.failed = _("CancelledError; nothing was kept."), True
+            self.text, self.failed = _("Cancelled; nothing was kept."), True
         except (UdvdError, OSError) as error:
             self.text, self.failed = str(error), True
         except Exception as error:
@@ -107,7 +109,7 @@ class TaskWindow(Declarative.WindowHandler):
         self._shown = True
         u = Declarative.DeclarativeUI()
         content = u.create_column(
-            u.create_label(text="@binding(note_model.value)", width=WIDTH, word_wrap=True),
+            create_label(text="@binding(note_model.value)", width=WIDTH, word_wrap=True),
             u.create_progress_bar(value="@binding(share_model.value)", minimum=0, maximum=100, width=WIDTH),
             u.create_text_browser(text="@binding(text_model.value)", name="browser", width=WIDTH, height=HEIGHT),
             u.create_row(

@@ -7,11 +7,10 @@ import math
 
 import numpy
 from nion.data import Calibration, DataAndMetadata
-from nion.swift import Facade
 from nion.swift.model import DataItem, Symbolic
 from nion.utils import Registry
 
-from nionswift_plugin.udvd_live import map_menu
+from nionswift_plugin.udvd_live import map_menu, questions
 from nionswift_plugin.udvd_live.map_choices import Choice
 from udvd_core.axes import Axis
 from udvd_core.lowrank.uncertainty import Uncertainty
@@ -64,11 +63,11 @@ def notifications():
 
 
 def hear_questions(monkeypatch, heard):
-    """Have ``heard(caption, text, accepted)`` in place of the box with which Swift asks for a text."""
+    """Have ``heard(caption, text, accepted)`` in place of the window that asks for a text."""
     monkeypatch.setattr(
-        Facade.DocumentWindow,
-        "show_get_string_message_box",
-        lambda window, caption, text, accepted, *more, **named: heard(caption, text, accepted),
+        questions.Asking,
+        "__init__",
+        lambda self, window, caption, text, accepted, accept: heard(caption, text, accepted),
     )
 
 

@@ -94,16 +94,13 @@ def test_choices_are_presets_then_edges_by_energy_then_by_hand(swift):
 
 def test_the_menu_asks_which_map(swift, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        map_menu.Dialog, "pose_select_item_pop_up", lambda items, chosen, **more: asked.append((items, chosen, more))
-    )
+    monkeypatch.setattr(map_menu, "Choosing", lambda window, title, rows, chosen: asked.append((window, rows, chosen)))
     select(swift, add_scan(swift))
     map_menu.guarded(map_menu.choose_map, swift.document_controller)
-    ((items, chosen, more),) = asked
-    assert more["item_getter"](items[0]) == "h-BN core loss: B K" and more["window"] is swift.document_controller
-    chosen(None)
-    assert not swift.document_model.computations
-    chosen(items[0])
+    ((window, rows, chosen),) = asked
+    assert window is swift.document_controller and not swift.document_model.computations
+    assert rows[0].title == "h-BN core loss: B K" and rows[0].about == "B K 190 to 210 eV, background 160 to 187 eV"
+    chosen(rows[0].key)
     assert len(swift.find("(B K, Raw)")) == 1
 
 

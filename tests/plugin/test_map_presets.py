@@ -208,13 +208,10 @@ def test_windows_are_saved_as_dragged_and_offered_again(swift, told, monkeypatch
     saved[-1][1]("flake")
     assert "(Edge) is saved in place of the earlier one" in told[-1]
     asked = []
-    monkeypatch.setattr(
-        map_menu.Dialog, "pose_select_item_pop_up", lambda items, chosen, **more: asked.append((items, chosen))
-    )
+    monkeypatch.setattr(map_menu, "Choosing", lambda window, title, rows, chosen: asked.append((rows, chosen)))
     map_menu.guarded(map_menu.delete_saved, window)
-    ((names, chosen),) = asked
-    chosen(None)
-    assert names == saved_names(folder) == ["flake"]
+    ((rows, chosen),) = asked
+    assert [row.key for row in rows] == saved_names(folder) == ["flake"] and rows[0].about.startswith("Edge 152 to 177")
     chosen("flake")
     assert told[-1] == "Preset 'flake' is deleted." and "flake" not in read_presets(folder)[0]
     map_menu.guarded(map_menu.delete_saved, window)

@@ -34,8 +34,8 @@ def test_a_scan_from_first_frame_to_discarded(swift, companion, shutter, handler
     assert handler.title.text.value == companion.current.recording.title
     assert handler.running_model.value and not handler.finalising_model.value and not handler.finished_model.value
     assert handler.percent_model.value == 50
-    assert handler.trust.text.value == "○ Too early to say"
-    assert handler.engine.text.value.startswith("● guided on CPU")
+    assert (handler.trust.sign.value, handler.trust.text.value) == ("◐", "Too early to say")
+    assert handler.engine.sign.value == "●" and handler.engine.text.value.startswith("guided on CPU")
     handler.pause_clicked(None)
     swift.pump(0.3)
     assert handler.pause_model.value == "Go On Learning" and "paused" in handler.state.text.value
@@ -46,7 +46,7 @@ def test_a_scan_from_first_frame_to_discarded(swift, companion, shutter, handler
     swift.pump(0.3)
     assert handler.state.text.value == "Final" and handler.percent_model.value == 100
     assert handler.finished_model.value and not handler.running_model.value
-    assert handler.trust.full.value[0] in "●▲■" and handler.trust.colour.value != panel_text.GREY
+    assert handler.trust.sign.value in "●▲■" and handler.trust.colour.value != panel_text.GREY
     assert re.search(r"PSNR [▁-█]+ \d+\.\d dB", handler.psnr.text.value)
     assert "is hidden" in handler.hidden.full.value
     items = companion.current.items

@@ -12,19 +12,23 @@ from nion.swift.model import FileStorageSystem
 
 DRIVER = pathlib.Path(__file__).parent / "driver"
 
-# Qt's own KDE theme, which needs no KDE: the one way to colours of a dark desktop on a bare X server.
+# Breeze Dark as KDE writes it into kdeglobals when it is chosen there. Swift's launcher brings a Qt of its own, without
+# the themes of a desktop; Qt's built-in one reads this file. An operator under KDE has these very colours, and so has
+# a bare X server. On Windows the launcher asks for the style "windowsvista", which is light whatever the desktop is.
 DARK = {
-    "Window": {"BackgroundNormal": "49,54,59", "ForegroundNormal": "239,240,241"},
-    "Button": {"BackgroundNormal": "60,65,70", "ForegroundNormal": "239,240,241"},
-    "View": {
+    "General": {"ColorScheme": "BreezeDark"},
+    "KDE": {"widgetStyle": "fusion"},
+    "Colors:Window": {"BackgroundNormal": "49,54,59", "ForegroundNormal": "239,240,241"},
+    "Colors:Button": {"BackgroundNormal": "60,65,70", "ForegroundNormal": "239,240,241"},
+    "Colors:View": {
         "BackgroundNormal": "35,38,41",
         "BackgroundAlternate": "45,48,51",
         "ForegroundNormal": "239,240,241",
         "ForegroundLink": "80,160,230",
         "ForegroundVisited": "150,130,200",
     },
-    "Selection": {"BackgroundNormal": "61,174,233", "ForegroundNormal": "239,240,241"},
-    "Tooltip": {"BackgroundNormal": "49,54,59", "ForegroundNormal": "239,240,241"},
+    "Colors:Selection": {"BackgroundNormal": "61,174,233", "ForegroundNormal": "239,240,241"},
+    "Colors:Tooltip": {"BackgroundNormal": "49,54,59", "ForegroundNormal": "239,240,241"},
 }
 DARK_ENVIRONMENT = {"XDG_CURRENT_DESKTOP": "KDE", "KDE_SESSION_VERSION": "5", "KDE_FULL_SESSION": "true"}
 
@@ -62,9 +66,9 @@ def provision(home: pathlib.Path, settings: typing.Mapping[str, typing.Any]) -> 
 
 def darken(home: pathlib.Path) -> None:
     """Give the home folder the colours that Swift shows with `DARK_ENVIRONMENT`."""
-    lines = ["[KDE]", "widgetStyle=fusion"]
-    for part, colours in DARK.items():
-        lines += [f"[Colors:{part}]", *(f"{name}={colour}" for name, colour in colours.items())]
+    lines = []
+    for part, values in DARK.items():
+        lines += [f"[{part}]", *(f"{name}={value}" for name, value in values.items())]
     (home / ".config").mkdir(parents=True, exist_ok=True)
     (home / ".config" / "kdeglobals").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -20,10 +20,34 @@ import typing
 from nion.swift import LinePlotCanvasItem, Workspace
 from nion.utils import Geometry, Registry
 
-from nionswift_plugin.udvd_live import companion, map_menu, maps_computation, scan_list
+from nionswift_plugin.udvd_live import (
+    companion,
+    evidence_menu,
+    fit_menu,
+    map_menu,
+    maps_computation,
+    pairs,
+    reprocess_menu,
+    scan_list,
+)
 
+from . import look, stage
 from .main_thread import Ours, Ticks
 
+TOOLS = {
+    "functools": functools,
+    "companion": companion,
+    "evidence_menu": evidence_menu,
+    "fit_menu": fit_menu,
+    "map_menu": map_menu,
+    "pairs": pairs,
+    "reprocess_menu": reprocess_menu,
+    "look": look,
+    "stage": stage,
+    "Ours": Ours,
+    "Ticks": Ticks,
+}
+"""What code that is sent sees beside this module's own functions."""
 SOCKET = "UDVD_DRIVER"
 ANSWER_S = 20.0
 
@@ -53,11 +77,7 @@ def _answer(code: str) -> dict[str, typing.Any]:
     def execute() -> None:
         known = {
             **globals(),
-            "functools": functools,
-            "Ours": Ours,
-            "Ticks": Ticks,
-            "map_menu": map_menu,
-            "companion": companion,
+            **TOOLS,
             "app": app,
             "window": window,
             "model": window.document_model,
