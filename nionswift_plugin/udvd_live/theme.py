@@ -30,9 +30,15 @@ DARK = Colours("#232629", "#EFF0F1", "#B0B4B8", "#FF8A78")
 
 def colours(ui: typing.Any) -> Colours:
     """Those that suit the desktop; light ones where Qt does not know. Main thread only."""
-    proxy: typing.Any = getattr(ui, "proxy", None)
+    proxy = _qt(ui)
     known = proxy is not None and proxy.has_method("DocumentWindow_getColorScheme")
     return DARK if known and proxy.DocumentWindow_getColorScheme(None) == "dark" else LIGHT
+
+
+def _qt(ui: typing.Any) -> typing.Any:
+    """What Qt is asked through; None in a Swift without windows."""
+    proxy = getattr(ui, "proxy", None)
+    return proxy if hasattr(proxy, "has_method") else None
 
 
 def marked(text: str) -> str:
@@ -56,7 +62,7 @@ class LabelConstructor:
         if d_type != TYPE:
             return None
         label = Declarative.construct_text_label(ui, d, handler, finishes)
-        if proxy := getattr(ui, "proxy", None):  # none in a Swift without windows
+        if (proxy := _qt(ui)) is not None:
             proxy.Widget_setWidgetProperty(label._behavior.widget, "stylesheet", INK)
         return label
 
