@@ -38,7 +38,7 @@ def test_a_scan_from_start_to_final(swift, companion, source, shutter):
         for state in [recording.state for recording in recordings if "EELS" in recording.title][:1]:
             if states[-1:] != [state]:
                 states.append(state)
-        if companion.current is not None and companion.current.phase is not Phase.DONE:
+        if companion.current is not None and companion.current.finished is None:
             titles.update(item.title for item in companion.current.items)
             if shown(companion.current):
                 shutter.open()
