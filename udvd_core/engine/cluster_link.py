@@ -10,9 +10,10 @@ import typing
 
 import dask.config
 
+import udvd_core
 from udvd_core.engine import tls
 from udvd_core.engine.certificates import Credentials
-from udvd_core.errors import UdvdError
+from udvd_core.errors import EngineError, UdvdError
 
 dask.config.update(dask.config.config, dask.config.collect_env(tls.ENVIRONMENT))  # before distributed reads it
 
@@ -28,6 +29,8 @@ HEARTBEATS_S = 2.0
 """A worker that lives tells its scheduler so at least twice within this time."""
 EVICT_S = 3.0
 NAP_S = 0.2
+GRAPH_UNREAD = "deserialization of the task graph"
+"""In the words of a scheduler that lacks what a client has."""
 
 
 class Lost(Exception):  # noqa: N818
@@ -106,10 +109,18 @@ class Link:
         Lost
             When it does not answer.
         UdvdError
-            What the actor's constructor raises.
+            What the actor's constructor raises; or when scheduler or worker do not know this program.
         """
         future = self._client.submit(kind, *values, actor=True, pure=False, workers=[worker], allow_other_workers=False)
-        return await self.answer(future, worker, OPEN_S)
+        try:
+            return await self.answer(future, worker, OPEN_S)
+        except Lost as lost:
+            if isinstance(lost.__cause__, ImportError) or GRAPH_UNREAD in str(lost.__cause__):
+                raise EngineError(
+                    f"the scheduler or a worker on {self._address} runs without nionswift-udvd {udvd_core.__version__};"
+                    " install nionswift-udvd[engine] of that version in the environments of both and start them again"
+                ) from None
+            raise
 
     async def answer(self, future: typing.Awaitable[Answer], worker: str, seconds: float = DEADLINE_S) -> Answer:
         """What a worker answers within some time; a worker that its scheduler does not hear either is ended.

@@ -1,0 +1,86 @@
+"""A cluster that a site has: plain dask commands with their own settings, TLS, and nothing of ``udvd serve``."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+
+import conftest
+import numpy
+import pytest
+
+from udvd_core import cli
+from udvd_core.engine.cluster import ClusterEngine
+from udvd_core.engine.protocol import Failed
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="starts and ends processes")
+
+
+@pytest.fixture
+def site(lab, tmp_path):
+    """Start a part of a cluster, with this program or without it; all end with the test."""
+    parts = []
+    files = {"ca-file": "ca.pem", "cert": "certificate.pem", "key": "key.pem"}
+    options = [text for name, file in files.items() for text in (f"--tls-{name}", str(lab.gpu / file))]
+
+    def start(part, *words, knows_us=True):
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+        env |= {"PYTHONPATH": conftest.ROOT} if knows_us else {}
+        command = [sys.executable, "-m", "dask", part, *words, "--host", "127.0.0.1", "--no-dashboard", *options]
+        with open(tmp_path / f"{part}.log", "ab") as log:
+            parts.append(subprocess.Popen(command, env=env, cwd=tmp_path, stdout=log, stderr=log))
+        return parts[-1]
+
+    yield start
+    for part in reversed(parts):
+        end(part)
+
+
+def end(part):
+    part.terminate()
+    part.wait(30)
+
+
+GPU = ("--resources", "GPU=1", "--nthreads", "1", "--nworkers", "1")
+
+
+def scheduler(site, port, **options):
+    """Start one; its address."""
+    site("scheduler", "--protocol", "tls", "--port", str(port), **options)
+    return f"tls://127.0.0.1:{port}"
+
+
+def test_a_cluster_that_does_not_know_this_program_is_told_what_to_install(site, lab, port, make_spec, drive):
+    address = scheduler(site, port, knows_us=False)
+    site("worker", address, *GPU, knows_us=False)
+    with contextlib.closing(ClusterEngine(address, lab.swift)) as engine:
+        scan = drive(engine, make_spec("a", model="raw"), None)
+        scan.wait(lambda: scan.ended, timeout_s=90)
+        assert "runs without nionswift-udvd" in scan.of(Failed)[0].reason
+        assert "install nionswift-udvd[engine]" in scan.of(Failed)[0].reason
+
+
+def test_live_scans_and_files_are_denoised_by_a_cluster_that_a_site_has(
+    site, lab, port, make_spec, drive, counts, tmp_path, capsys
+):
+    address = scheduler(site, port)
+    stranger = site("worker", address, *GPU, knows_us=False)
+    with contextlib.closing(ClusterEngine(address, lab.swift)) as engine:
+        early = drive(engine, make_spec("early", model="raw"), None)
+        early.wait(lambda: early.ended, timeout_s=90)
+        assert "runs without nionswift-udvd" in early.of(Failed)[0].reason
+        end(stranger)
+        site("worker", address, *GPU)
+        spec = make_spec("live", (8, 8), model="guide", budget_s=30.0)
+        live = drive(engine, spec, counts(spec))
+        live.run(timeout_s=90)
+        assert (live.final == 1).all()
+    source, target = tmp_path / "scan.npz", tmp_path / "denoised.npz"
+    assert cli.main(["simulate", "h-bn", "--output", str(source), "--size", "8,8", "--channels", "64"]) == 0
+    capsys.readouterr()
+    command = ["denoise", str(source), "--output", str(target), "--model", "guide", "--json"]
+    assert cli.main([*command, "--engine", address, "--certs", str(lab.swift)]) == 0, capsys.readouterr().err
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["final"] == told["frames"] == 64
+    assert numpy.isfinite(numpy.load(target)["data"]).all()
