@@ -24,7 +24,7 @@ def sit(make_spec, counts, tmp_path):
     seats = []
 
     def begin():
-        spec = make_spec("a", (20, 20), rows=16, model="raw", frames=True)
+        spec = make_spec("a", (20, 20), rows=16, model="raw", frames=True, memory_bytes=1 << 20)
         frames = counts(spec)
         seats.append(Seat(spec, ("swift", 1, 1), {}, tmp_path))
         for start in range(0, spec.count, 20):
@@ -78,9 +78,9 @@ def test_a_seat_whose_client_is_away_rests_and_goes_on_when_it_is_back(sit, monk
 def test_an_engine_whose_results_are_not_fetched_asks_for_no_more(
     served, lab, make_spec, drive, counts, monkeypatch, where
 ):
-    """25 MB of whole frames, and room for one."""
+    """13 MB of whole frames, and room for one."""
     monkeypatch.setattr({"cluster": cluster, "local": local}[where], "ROOM_BYTES", 1 << 20)
-    spec = make_spec(f"room {where}", (56, 56), rows=64, model="raw", frames=True, budget_s=30.0)
+    spec = make_spec(f"room {where}", (40, 40), rows=64, model="raw", frames=True, budget_s=30.0, memory_bytes=32 << 20)
     frames = counts(spec)
     made = ClusterEngine(served.address, lab.swift) if where == "cluster" else LocalEngine()
     with contextlib.closing(made) as engine:
@@ -89,6 +89,6 @@ def test_an_engine_whose_results_are_not_fetched_asks_for_no_more(
             assert time.monotonic() < until
             time.sleep(0.01)
         time.sleep(1.0)
-        assert sum(size(event) for event in engine._events) < (1 << 20) + 2 * REPLY_BYTES < frames.nbytes / 2
+        assert sum(size(event) for event in engine._events) < (2 << 20) + REPLY_BYTES < frames.nbytes / 2
         scan.run()
     numpy.testing.assert_array_equal(scan.data, frames)
