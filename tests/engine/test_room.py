@@ -84,7 +84,7 @@ def test_an_engine_whose_results_are_not_fetched_asks_for_no_more(
     frames = counts(spec)
     made = ClusterEngine(served.address, lab.swift) if where == "cluster" else LocalEngine()
     with contextlib.closing(made) as engine:
-        scan, until = drive(engine, spec, frames), time.monotonic() + 60
+        scan, until = drive(engine, spec, frames), time.monotonic() + 90
         while not scan.push(batch=64) or engine._has_room():  # and nothing is fetched
             assert time.monotonic() < until
             time.sleep(0.01)
