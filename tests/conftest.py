@@ -58,6 +58,14 @@ def _read(path: pathlib.Path) -> str:
         return ""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_folder(tmp_path_factory: pytest.TempPathFactory) -> typing.Iterator[None]:
+    """Work in a folder of this process's own: Swift's configuration for tests empties ``test_data`` where it runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("cwd"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind() -> typing.Iterator[None]:
     """Fail a test after which a non-daemon thread or a child process goes on."""

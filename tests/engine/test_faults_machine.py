@@ -12,7 +12,10 @@ import pytest
 
 from udvd_core.engine.protocol import Block, Resend
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills and stops processes")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(sys.platform != "linux", reason="kills and stops processes"),
+]
 
 
 def denoised_again(scan):

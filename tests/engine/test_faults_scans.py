@@ -9,18 +9,19 @@ import subprocess
 import sys
 import time
 
-import conftest
 import faults
+import lab
 import numpy
 import psutil
 import pytest
 
+from udvd_core.axes import Axis
 from udvd_core.engine import cluster, cluster_scan
 from udvd_core.engine.packing import pack
 from udvd_core.engine.protocol import Block, Failed, Finished, Status
 from udvd_core.settings import ScanSpec, Training
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes")
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes")]
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def said(gpu):
 def test_a_slow_gpu_fills_no_memory_and_the_lag_is_exact(gpu, rng, monkeypatch):
     """10,000 frames, pushed as fast as there is room, and half a millisecond for each there."""
     monkeypatch.setattr(cluster, "ROOM_BYTES", 4 << 20)
-    energy = conftest.Axis(1028, 100.0, 1.0, "eV", "E")
+    energy = Axis(1028, 100.0, 1.0, "eV", "E")
     spec = ScanSpec("slow 10,000", (100, 100), (8, 1028), energy, (), Training(model="raw", device="cpu"))
     pool = rng.poisson(30.0, (50, 8, 1028)).astype(numpy.float32)
     digest = hashlib.sha256(pool).hexdigest()
@@ -194,10 +195,10 @@ def test_frames_come_disordered_twice_and_not_at_all_in_twenty_scans_back_to_bac
 SWIFT = """
 import sys, time
 import numpy
-import conftest
+from drive import spec_for
 from udvd_core.engine.local import LocalEngine
 engine = LocalEngine(cluster=(sys.argv[1], sys.argv[2]))
-spec = conftest.spec_for("orphan " + sys.argv[3], (16, 16), model="guide")
+spec = spec_for("orphan " + sys.argv[3], (16, 16), model="guide")
 engine.open(spec)
 engine.push(spec.scan_id, 0, numpy.ones((200, 1, 32), numpy.float32))
 while not engine.poll():
@@ -209,7 +210,7 @@ time.sleep(600)
 
 def test_swift_is_killed(gpu, ordinary, drive, recovered, tmp_path):
     """Its child ends, its shared memory goes, the GPU machine serves the next Swift."""
-    path = os.pathsep.join((conftest.ROOT, str(pathlib.Path(__file__).parent)))
+    path = os.pathsep.join((lab.ROOT, str(pathlib.Path(__file__).parent)))
     command = [sys.executable, "-c", SWIFT, gpu.served.address, str(gpu.lab.swift), str(next(ordinary.numbers))]
     with subprocess.Popen(
         command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -7,7 +7,7 @@ import sys
 
 import psutil
 import pytest
-from conftest import free_port
+from lab import free_port
 
 from udvd_core.engine import serve, tls
 from udvd_core.engine.certificates import load

@@ -10,7 +10,7 @@ from nion.data import Calibration, DataAndMetadata
 from nion.swift.model import DataItem, Symbolic
 from nion.utils import Registry
 
-from nionswift_plugin.udvd_live import map_menu, questions
+from nionswift_plugin.udvd_live import map_menu
 from nionswift_plugin.udvd_live.map_choices import Choice
 from udvd_core.axes import Axis
 from udvd_core.lowrank.uncertainty import Uncertainty
@@ -60,15 +60,6 @@ def notifications():
     listener = source.notify_event.listen(lambda notification: texts.append(notification.text))
     yield texts
     listener.close()
-
-
-def hear_questions(monkeypatch, heard):
-    """Have ``heard(caption, text, accepted)`` in place of the window that asks for a text."""
-    monkeypatch.setattr(
-        questions.Asking,
-        "__init__",
-        lambda self, window, caption, text, accepted, accept: heard(caption, text, accepted),
-    )
 
 
 def counts(seed=0, strength=6.0):

@@ -81,7 +81,7 @@ class Producer:
 
 
 def engine_here(chosen):
-    """An engine in this thread; where a network is wanted without torch here, a child."""
+    """An engine in this thread; a child for a network where there is no torch, as with scripts/test-newest."""
     if chosen.training.model in ("guided", "udvd") and importlib.util.find_spec("torch") is None:
         return LocalEngine(os.environ.get("UDVD_ENGINE_PYTHON"))
     return InlineEngine()

@@ -6,16 +6,7 @@ import mapping
 import numpy
 import pytest
 import scipy.special
-from mapping import (
-    computation_of,
-    hear_questions,
-    inspect_nothing,
-    knowing_maps,
-    notifications,
-    select,
-    set_counts,
-    settle,
-)
+from mapping import computation_of, inspect_nothing, knowing_maps, notifications, select, set_counts, settle
 from nion.swift.model import DataItem, Graphics, Symbolic
 from nion.utils import Geometry
 
@@ -270,7 +261,11 @@ def two_maps(swift, scan):
 def test_atomic_percent_by_given_factors(swift, monkeypatch):
     maps = two_maps(swift, add_scan(swift))
     asked = []
-    hear_questions(monkeypatch, lambda *asking: asked.append(asking))
+    monkeypatch.setattr(
+        swift.document_controller.workspace_controller,
+        "pose_get_string_message_box",
+        lambda caption, text, accepted, *more: asked.append((caption, text, accepted)),
+    )
     select(swift, *maps)
     fit_menu.guarded(fit_menu.map_composition, swift.document_controller)
     ((caption, text, accepted),) = asked

@@ -77,6 +77,7 @@ def test_repeated_scans_in_sections(
         assert numpy.array_equal(data.reshape(scan_count, 6, 5, -1), expected(source.spectrum, scan_count, 6, 5))
 
 
+@pytest.mark.alone
 def test_abort_keeps_what_was_acquired_and_the_next_scan_begins_anew(
     swift: headless.HeadlessSwift, source: sources.FrameSource
 ) -> None:
