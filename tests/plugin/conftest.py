@@ -102,7 +102,7 @@ def swift(
 def companion(swift: headless.HeadlessSwift) -> Companion:
     """The plug-in's companion of `swift`, its engine ready; the panel of the window gives it time."""
     found = companion_of(swift.document_model)
-    swift.pump_until(lambda: found.engine is None or "starting" not in found.engine.describe(), 60)
+    swift.pump_until(lambda: found.engine is None or "starting" not in found.engine.describe(), 100)
     return found
 
 
