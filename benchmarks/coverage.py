@@ -18,6 +18,7 @@ from scans import Scan, buffer_of, record, with_threads
 
 from udvd_core.camera import measure_camera
 from udvd_core.corrected import GuidedModel
+from udvd_core.guided import GuideModel
 from udvd_core.lowrank.uncertainty import Uncertainty
 from udvd_core.maps.covariance import DenoisedCovariance
 from udvd_core.maps.overlap import Ratio, subtract_lines
@@ -64,14 +65,17 @@ def with_correction(maps: Maps) -> Maps:
     return maps
 
 
-def maps_of(scan: Scan, preset: Preset) -> dict[str, Maps]:
+MODELS = {"guide": GuideModel, "guided": GuidedModel}
+
+
+def maps_of(scan: Scan, preset: Preset, name: str) -> dict[str, Maps]:
     """Values and sigma of every map by method; the noise-free map is called ``truth``."""
     flat = scan.counts.reshape(scan.sample.count, -1)
     names = [window.name for window in preset.maps]
     buffer = buffer_of(scan)
     energy, noise = scan.sample.energy, measure_camera(buffer).noise
     spec = ScanSpec("coverage", scan.sample.scan_shape, (1, energy.size), energy, training=Training(device="cpu"))
-    model = GuidedModel(spec, buffer)
+    model = MODELS[name](spec, buffer)
     while not model.settled:
         model.learn()
     numbers = numpy.arange(scan.sample.count)
@@ -83,9 +87,9 @@ def maps_of(scan: Scan, preset: Preset) -> dict[str, Maps]:
         "denoised": (denoised, DenoisedCovariance(doubt, numbers)),
     }
     found = {}
-    for name, (spectra, errors) in cases.items():
+    for case, (spectra, errors) in cases.items():
         values, sigma = preset_maps(spectra, energy, preset, errors)
-        found[name] = with_correction(dict(zip(names, zip(values, sigma, strict=True), strict=True)))
+        found[case] = with_correction(dict(zip(names, zip(values, sigma, strict=True), strict=True)))
     return found
 
 
@@ -101,12 +105,12 @@ def summary(z: Array, wrong: Array, sigma: Array) -> dict[str, float]:
     }
 
 
-def run(kind: str, dose: float, seeds: list[int], size: tuple[int, int]) -> dict[str, typing.Any]:
+def run(kind: str, dose: float, seeds: list[int], size: tuple[int, int], model: str) -> dict[str, typing.Any]:
     """Coverage of all maps of a kind of scan at one dose."""
     gathered: dict[tuple[str, str], list[Array]] = {}
     for seed in seeds:
         scan = record(kind, dose, seed, size, 512)
-        found = maps_of(scan, PRESETS[kind])
+        found = maps_of(scan, PRESETS[kind], model)
         weight = scan.sample.parts[-1].weight.reshape(-1)
         for method in ("raw", "denoised"):
             for name, (values, sigma) in found[method].items():
@@ -114,7 +118,7 @@ def run(kind: str, dose: float, seeds: list[int], size: tuple[int, int]) -> dict
                 rank = numpy.argsort(numpy.argsort(truth)) * 4 // truth.size
                 row = numpy.stack((values - truth, sigma, rank, weight > NEAR * weight.max()))
                 gathered.setdefault((method, name), []).append(row)
-    result: dict[str, typing.Any] = {"kind": kind, "dose": dose, "seeds": len(seeds), "maps": {}}
+    result: dict[str, typing.Any] = {"kind": kind, "dose": dose, "model": model, "seeds": len(seeds), "maps": {}}
     for (method, name), rows in gathered.items():
         wrong, sigma, quarter, near = numpy.concatenate(rows, 1)
         z = wrong / sigma
@@ -134,11 +138,13 @@ def main() -> None:
     parser.add_argument("--doses", nargs="+", type=float, help="counts per spectrum; default: five of each kind")
     parser.add_argument("--seeds", type=int, default=20, help="so many noise seeds, from 0 on")
     parser.add_argument("--size", nargs=2, type=int, default=(32, 32), metavar=("Y", "X"))
+    parser.add_argument("--model", choices=MODELS, default="guided")
     options = parser.parse_args()
     with_threads(1)
     for kind in options.kinds:
         for dose in options.doses or DOSES[kind]:
-            print(json.dumps(run(kind, dose, list(range(options.seeds)), tuple(options.size))), flush=True)
+            found = run(kind, dose, list(range(options.seeds)), tuple(options.size), options.model)
+            print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 
 import numpy
@@ -124,7 +125,7 @@ class Guide:
         """What the frames may be off, apart from what the spectra that guide them are."""
         fit = self._begun()
         scaled, factors = fit.scaled, fit.factors
-        return Uncertainty(
+        known = Uncertainty(
             scaled.place.numbers,
             scaled.intensity,
             scaled.scale,
@@ -134,6 +135,9 @@ class Guide:
             factors.spectrum_risk,
             1.0 + 2.0 * sum(self._noise.correlation),
         )
+        if fit.residual is None:
+            return known
+        return dataclasses.replace(known, left=fit.residual.waves, spread=fit.residual.spread)
 
     def regressed(self, numbers: Index, counts: Singles, visible: Bool) -> Singles:
         """Frames as visible pixels alone predict them, starting from the guide; shapes (n, q, E), counts.

@@ -13,6 +13,7 @@ import scipy.linalg
 from udvd_core.lowrank.coarse import Coarse
 from udvd_core.lowrank.edge import noise_edge
 from udvd_core.lowrank.factors import nothing, refine
+from udvd_core.lowrank.residual import Residual, residual
 from udvd_core.lowrank.scaled import Scaled
 from udvd_core.lowrank.search import find_component
 from udvd_core.noise import NoiseModel
@@ -50,6 +51,8 @@ class LowRankFit:
         self._coarse = Coarse.of(scaled.variance, noise)
         self._searches = 0
         self.settled = False
+        self.residual: Residual | None = None
+        """Of spectra, once settled: weaker components are then part of their errors."""
         self._nothing = False
         self.factors = refine(scaled, self._beyond_noise(), noise, ROUNDS)
         if self._nothing:
@@ -60,6 +63,7 @@ class LowRankFit:
         found = None if self._searches >= MOST_FOUND else find_component(self.scaled, self.factors, self._coarse)
         if found is None:
             self.settled = True
+            self.residual = residual(self.scaled, self.factors) if self.scaled.frame_shape[0] == 1 else None
             return
         self._searches += 1
         known = [] if self._nothing else [self.factors.loadings]

@@ -15,7 +15,16 @@ Singles = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
 
 CUT = 6.0
-"""Frequencies beyond so many times the mean one are left out."""
+"""Frequencies along E beyond so many times the mean one are left out."""
+SHAPE = 2.0
+"""Error of a spectrum in sums over channels by what smoothing left of its noise: lines, where sums look, are
+smoothed less than the rest, or change their shape."""
+LEAST_NOISE = 0.05
+"""Share of a sum's noise that components leave in the residual, at least."""
+
+
+def _nothing() -> Array:
+    return numpy.zeros((0, 0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +49,18 @@ class Uncertainty:
         Expected squared error of those spectra, averaged over pixels, in units of the noise of one.
     slow : float
         Noise of a sum over many channels, variance relative to channels that share none.
+    left : array, shape (k, pixels)
+        Residual of the fit in k spatial frequencies, with the noise of one recorded frame; empty where not measured.
+    spread : array, shape (pixels,)
+        Noise of a scaled pixel in the residual, standard deviation; empty where not measured, which counts as 1.
 
     Notes
     -----
     An error of a loading is an error all along the component's spectrum. An error of a spectrum is what smoothing
-    along E left of white noise: the slow part of it, up to the frequency that gives `spectrum_risk`. Calibrated on
-    simulated scans, `benchmarks/coverage.py`. Components that were too weak to be found are in neither: where single
-    atoms are lost in the noise, no sigma tells.
+    along E left of white noise: the slow part of it, up to a frequency that gives `SHAPE` times `spectrum_risk`.
+    Components that were too weak to be found count by what the residual of the very sum has beyond its noise, the
+    same at all positions; where single atoms are lost in it, no sigma tells. Calibrated on simulated scans,
+    `benchmarks/coverage.py`.
     """
 
     numbers: Index
@@ -57,6 +71,8 @@ class Uncertainty:
     weights: Array
     spectrum_risk: Array
     slow: float = 1.0
+    left: Array = dataclasses.field(default_factory=_nothing)
+    spread: Array = dataclasses.field(default_factory=_nothing)
     _covariances: dict[bytes, list[Array]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     """Of the spectra's errors, by the channels that were asked for."""
 
@@ -120,19 +136,35 @@ class Uncertainty:
     def _of_sums(self, weights: Array, channels: Index, risk: Array, maps: Array) -> Array:
         """Variance of sums at intensity 1 from risks of loadings, (r,) or (n, r), and maps of spectra, (n, s)."""
         scaled = weights * self.scale[channels]
-        result: Array = ((scaled @ self.spectra[:, channels].T) ** 2 * risk).sum(1)
+        found = (scaled @ self.spectra[:, channels].T) ** 2
+        result: Array = (found * risk).sum(1)
         key = channels.tobytes()
         if key not in self._covariances:
-            self._covariances[key] = [self._covariance(channels, risk) for risk in self.spectrum_risk]
+            self._covariances[key] = [self._covariance(channels, SHAPE * risk) for risk in self.spectrum_risk]
         for weight, covariance in zip(maps.T, self._covariances[key], strict=True):
             result += weight**2 * ((scaled @ covariance) * scaled).sum(1)
+        if self.left.size:
+            noise = self._noise(scaled, channels)
+            power = ((scaled @ self.left[:, channels].T) ** 2).sum(1)
+            known = len(self.left) * numpy.maximum(noise - found.sum(1), LEAST_NOISE * noise)
+            result += numpy.maximum(power - known, 0.0) / self.numbers.size
         return result
+
+    def _noise(self, scaled: Array, channels: Index) -> Array:
+        """Noise variance of sums (n, m) over a recorded spectrum, all of the correlation with the next channel."""
+        order = numpy.argsort(channels)
+        each = scaled[:, order] * (self.spread[channels[order]] if self.spread.size else 1.0)
+        first = numpy.flatnonzero(numpy.diff(channels[order]) == 1)
+        shared = (each[:, first] * each[:, first + 1]).sum(1)
+        power = (each**2).sum(1)
+        return typing.cast(Array, numpy.maximum(power + (self.slow - 1.0) * shared, LEAST_NOISE * power))
 
     def packed(self) -> Singles:
         """All of it in one row of numbers, which can travel; `unpacked` is the inverse."""
         sizes = (self.numbers.size, self.scale.size, self.risk.size, self.spectrum_risk.size, self.slow)
         parts = (self.numbers, self.intensity, self.scale, self.spectra, self.risk, self.weights, self.spectrum_risk)
-        return numpy.concatenate([sizes, *(numpy.ravel(part) for part in parts)]).astype(numpy.float32)
+        rest = self.spread.ravel(), self.left.ravel()
+        return numpy.concatenate([sizes, *(numpy.ravel(part) for part in parts), *rest]).astype(numpy.float32)
 
     @staticmethod
     def unpacked(values: Singles) -> Uncertainty:
@@ -144,6 +176,7 @@ class Uncertainty:
             values[end - math.prod(shape) : end].reshape(shape).astype(numpy.float64)
             for end, shape in zip(ends, shapes, strict=True)
         )
+        rest = values[ends[-1] :].reshape(-1, pixels).astype(numpy.float64)  # earlier versions kept none
         return Uncertainty(
             numbers.astype(numpy.int64),
             intensity,
@@ -153,6 +186,8 @@ class Uncertainty:
             weights,
             spectrum_risk,
             slow=float(values[4]),
+            left=rest[1:],
+            spread=rest[:1].reshape(-1),
         )
 
     def _covariance(self, channels: Index, risk: float) -> Array:

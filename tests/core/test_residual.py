@@ -1,0 +1,74 @@
+"""What a fit left over: structure that is too weak to be found makes the sigma of maps larger, noise does not."""
+
+import dataclasses
+
+import numpy
+import pytest
+
+from udvd_core.guide import Guide
+from udvd_core.lowrank.uncertainty import Uncertainty
+from udvd_core.noise import NoiseModel
+
+SHAPE, CHANNELS, LEVEL = (24, 24), 128, 4.0
+COUNT = SHAPE[0] * SHAPE[1]
+EDGE = numpy.arange(90, 120)
+WAVE = numpy.sqrt(2) * numpy.cos(numpy.pi * 3 * (numpy.arange(24) + 0.5) / 24)
+
+
+def settled(counts, shape=SHAPE, known=None):
+    guide = Guide(lambda n: counts[n], shape, counts.shape[1:])
+    guide.start(numpy.arange(len(counts)) if known is None else known, NoiseModel())
+    while not guide.settled:
+        guide.step()
+    return guide
+
+
+def added(uncertainty):
+    """Variance that the residual adds to the map of the edge."""
+    ones, numbers = numpy.ones((COUNT, EDGE.size)), numpy.arange(COUNT)
+    without = dataclasses.replace(uncertainty, left=numpy.zeros((0, 0)))
+    whole, known = (each.variance(ones, EDGE, numbers) for each in (uncertainty, without))
+    return float((whole - known).mean())
+
+
+def counts_with(amplitude, seed):
+    expected = numpy.full((*SHAPE, CHANNELS), LEVEL)
+    expected[:, :, EDGE] += (amplitude / EDGE.size * WAVE)[:, None, None]
+    return numpy.random.default_rng(seed).poisson(expected).reshape(COUNT, 1, CHANNELS).astype(numpy.float32)
+
+
+def test_structure_that_is_not_found_is_in_the_sigma_of_a_map():
+    amplitude = 2.5  # counts in the map, rms, where a recorded spectrum has a noise of 11 and a denoised one of 0.5
+    hidden, blank = [], []
+    for seed in range(6):
+        guide = settled(counts_with(amplitude, seed))
+        assert guide.rank == 1, "it was found: make it weaker"
+        hidden.append(added(guide.uncertainty))
+        blank.append(added(settled(counts_with(0.0, seed)).uncertainty))
+    seen = amplitude * (1 - EDGE.size / CHANNELS)  # the rest is in the loadings of the mean
+    assert 0.5 * seen**2 < numpy.mean(hidden) < 2.0 * seen**2
+    assert numpy.mean(blank) < 0.5 * numpy.mean(hidden)
+    assert min(*hidden, *blank) >= 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "known"), [((600,), 500), ((24, 24), 576), ((24, 24), 13 * 24 + 5), ((3, 14, 14), 588), ((4, 3), 12)]
+)
+def test_of_noise_the_residual_has_that_of_one_recorded_frame(rng, shape, known):
+    counts = rng.poisson(9.0, (numpy.prod(shape), 1, 100)).astype(numpy.float32)
+    uncertainty = settled(counts, shape, numpy.arange(known)).uncertainty
+    assert uncertainty.left.shape == (max(min(known // 16, 64) - 1, 0), 100)
+    assert numpy.mean(uncertainty.spread**2) == pytest.approx(1.0, abs=0.06)
+    if len(uncertainty.left):
+        assert numpy.mean(uncertainty.left**2) == pytest.approx(1.0, abs=0.1)
+
+
+def test_errors_kept_by_an_earlier_version_can_be_read():
+    uncertainty = settled(counts_with(0.0, 1)).uncertainty
+    packed = uncertainty.packed()
+    again = Uncertainty.unpacked(packed)
+    numpy.testing.assert_allclose(again.left, uncertainty.left, rtol=1e-6)
+    numpy.testing.assert_allclose(again.spread, uncertainty.spread, rtol=1e-6)
+    early = Uncertainty.unpacked(packed[: -uncertainty.left.size - uncertainty.spread.size])
+    assert early.left.size == early.spread.size == 0 and added(early) == 0
+    numpy.testing.assert_allclose(early.sigma(numpy.arange(COUNT)), uncertainty.sigma(numpy.arange(COUNT)), rtol=1e-4)

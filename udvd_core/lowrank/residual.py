@@ -1,0 +1,56 @@
+"""What a fit leaves in a scan: noise, and structure that was too weak to be found."""
+
+from __future__ import annotations
+
+import typing
+
+import numpy
+import numpy.typing
+
+from udvd_core.lowrank.factors import Factors
+from udvd_core.lowrank.place import Place
+from udvd_core.lowrank.scaled import Scaled
+
+Array = numpy.typing.NDArray[numpy.float64]
+
+PART, MOST_WAVES = 16, 64
+"""One in so many spatial frequencies is kept, the lowest; and at most so many."""
+
+
+class Residual(typing.NamedTuple):
+    """The part of a residual that a map can be asked about without the scan.
+
+    Attributes
+    ----------
+    waves : array, shape (k, pixels)
+        Its amplitudes in the lowest spatial frequencies, scaled; of noise they have that of one recorded frame.
+    spread : array, shape (pixels,)
+        Noise of a scaled pixel as the residual shows it, standard deviation; 1 where the noise model is right.
+    """
+
+    waves: Array
+    spread: Array
+
+
+def residual(scaled: Scaled, factors: Factors) -> Residual:
+    """Residual of a fit without its level, one pass over the scan; cost ``frames x pixels x (k + r)``."""
+    waves = _cosines(scaled.place)
+    amplitudes, power = numpy.zeros((waves.shape[1], scaled.scale.size)), numpy.zeros(scaled.scale.size)
+    for part, rows in scaled.blocks():
+        left = rows - factors.raw_rows(part)
+        amplitudes += waves[part].T @ left
+        power += (left.astype(numpy.float64) ** 2).sum(0)
+    taken = (factors.spectra**2).sum(0)  # of the noise, by the loadings
+    return Residual(amplitudes, numpy.sqrt(power / len(waves) + taken))
+
+
+def _cosines(place: Place) -> numpy.typing.NDArray[numpy.float32]:
+    """The lowest cosines over positions but the constant one, each of norm 1, shape (known, k)."""
+    grid = numpy.stack(numpy.meshgrid(*(numpy.arange(n) for n in place.shape), indexing="ij"), -1)
+    grid = grid.reshape(-1, len(place.shape))
+    size = min(MOST_WAVES, place.numbers.size // PART)
+    order = numpy.argsort(((grid / place.shape) ** 2).sum(1), kind="stable")[1 : max(size, 1)]
+    phases = numpy.pi * (grid[place.numbers] + 0.5) / place.shape
+    waves = numpy.prod(numpy.cos(phases[:, None] * grid[order]), -1)
+    norm = numpy.sqrt((waves**2).sum(0))
+    return numpy.asarray(waves / numpy.maximum(norm, 1e-9), numpy.float32)
