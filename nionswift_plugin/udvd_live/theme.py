@@ -36,7 +36,7 @@ def colours(ui: typing.Any) -> Colours:
 
 
 def _qt(ui: typing.Any) -> typing.Any:
-    """What Qt is asked through; None in a Swift without windows."""
+    """What Swift asks Qt through; None in a Swift without windows."""
     proxy = getattr(ui, "proxy", None)
     return proxy if hasattr(proxy, "has_method") else None
 
@@ -62,7 +62,7 @@ class LabelConstructor:
         if d_type != TYPE:
             return None
         label = Declarative.construct_text_label(ui, d, handler, finishes)
-        if (proxy := _qt(ui)) is not None:
+        if proxy := _qt(ui):
             proxy.Widget_setWidgetProperty(label._behavior.widget, "stylesheet", INK)
         return label
 

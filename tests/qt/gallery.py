@@ -11,7 +11,7 @@ from qt_swift import QtSwift, Screen
 READABLE, SEEN = 4.5, 3.0
 """Contrast that WCAG 2 asks of text, and of a sign."""
 SIGNS = "●▲■◐"
-SETTLE_S = 0.5
+SETTLE_S, TRIES = 0.4, 10
 
 Colour = tuple[int, int, int]
 
@@ -39,12 +39,16 @@ class Gallery:
 
     def take(self, name: str, root: str | None = None) -> list[str]:
         """Take a picture, and look at the texts in a widget of ours, which Python on Swift's main thread gives."""
-        self.screen.xdotool("sleep", SETTLE_S)
         path = self._folder / f"gallery-{name}-{self.theme}.png"
-        self.screen.save(path)
+        look = f"(lambda root: [look.frame(root), look.texts_in(app.ui, root)])({root})" if root else "[[], []]"
+        for _ in range(TRIES):
+            self.screen.xdotool("sleep", SETTLE_S)
+            limits, texts = before = self.swift.ask(look)
+            self.screen.save(path)
+            if self.swift.ask(look) == before:  # else it moved while the picture was taken
+                break
         if root is None:
             return []
-        limits, texts = self.swift.ask(f"(lambda root: (look.frame(root), look.texts_in(app.ui, root)))({root})")
         if not texts:
             self.faults.append(f"{name}: no text")
         with Image.open(path) as picture:

@@ -29,6 +29,12 @@ def frame(widget: typing.Any) -> list[int]:
     return [corner.x, corner.y, corner.x + size.width, corner.y + size.height]
 
 
+def box_of(widget: typing.Any) -> list[int]:
+    """Where a check box can be clicked, wide as its widget may be."""
+    left, top, _right, bottom = frame(widget)
+    return [left + 8, (top + bottom) // 2]
+
+
 def texts_in(ui: typing.Any, root: typing.Any) -> list[Text]:
     """Every text in a widget: what it says, where it is, and the width and height that it has and that it needs."""
     found: list[Text] = []
