@@ -66,6 +66,8 @@ def menus(pictures: Gallery) -> None:
     """Our panels come from the menu Window; our entries are in the menu EELS."""
     swift, screen = pictures.swift, pictures.screen
     swift.ask("show_panels(window, [])")
+    # nionui 10.2.2: while its thumbnails are made, a selection in this panel can lock Swift up for good
+    swift.ask("window.workspace_controller._find_dock_panel('data-panel').hide()")
     titles = swift.ask("look.menu_titles(window)")
     for title, panel in (("UDVD Live Denoising", LIVE), ("UDVD Reprocessing", REPROCESS)):
         open_menu(pictures, "Window")
@@ -86,11 +88,12 @@ def live(pictures: Gallery) -> None:
     swift = pictures.swift
     swift.ask(f"show_panels(window, [{LIVE!r}])")
     swift.ask("quarter(window)")
-    swift.ask("kept.update(scan=stage.acquire_scan(window, 40))")
+    swift.ask("kept.update(scan=stage.acquire_scan(window, 80))")
     swift.until(f"{JOB} is not None and {JOB}.status is not None and {JOB}.status.denoised > 12")
     swift.ask(f"setattr({JOB}.recording, 'title', stage.LONG)")
     pictures.take("live-running", LIVE_ROOT)
-    swift.press(LIVE, "Pause Learning", f"has_button(window, {LIVE!r}, 'Go On Learning')")
+    swift.click(f"button(window, {LIVE!r}, 'Pause Learning')")
+    swift.until(f"{JOB}.paused", 10)
     pictures.take("live-paused", LIVE_ROOT)
     swift.until(f"{JOB}.phase.name == 'DONE'")
     swift.click(f"look.box_of(look.of_kind({LIVE_ROOT}, 'CheckBoxWidget', 'Show maps'))")
