@@ -99,7 +99,7 @@ def test_the_menu_asks_which_map(swift, monkeypatch):
     map_menu.guarded(map_menu.choose_map, swift.document_controller)
     ((window, rows, chosen),) = asked
     assert window is swift.document_controller and not swift.document_model.computations
-    assert rows[0].title == "h-BN core loss: B K" and rows[0].about == "B K 190 to 210 eV, background 160 to 187 eV"
+    assert rows[0].title == "h-BN core loss: B K" and rows[0].about == "B K 190 to 210 eV, background 170 to 188 eV"
     chosen(rows[0].key)
     assert len(swift.find("(B K, Raw)")) == 1
 
