@@ -66,8 +66,6 @@ def menus(pictures: Gallery) -> None:
     """Our panels come from the menu Window; our entries are in the menu EELS."""
     swift, screen = pictures.swift, pictures.screen
     swift.ask("show_panels(window, [])")
-    # nionui 10.2.2: while its thumbnails are made, a selection in this panel can lock Swift up for good
-    swift.ask("window.workspace_controller._find_dock_panel('data-panel').hide()")
     titles = swift.ask("look.menu_titles(window)")
     for title, panel in (("UDVD Live Denoising", LIVE), ("UDVD Reprocessing", REPROCESS)):
         open_menu(pictures, "Window")
