@@ -102,9 +102,11 @@ class _Line(Declarative.Handler):
             create_label(text=elided(window.name, 14), tool_tip=f"{window.name}: {range_of(window)}", width=NAME_WIDTH),
             u.create_stretch(),
             u.create_push_button(
-                text=_("Show"), on_clicked="show_clicked", tool_tip=_("Show it in the selected panel")
+                text=_("Show"), on_clicked="show_clicked", tool_tip=_("Show it in the selected panel"), width=56
             ),
-            u.create_push_button(text=_("Remove"), on_clicked="remove_clicked", tool_tip=_("Not for the next scans")),
+            u.create_push_button(
+                text=_("Remove"), on_clicked="remove_clicked", tool_tip=_("Not for the next scans"), width=66
+            ),
             spacing=4,
         )
 

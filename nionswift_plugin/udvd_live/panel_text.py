@@ -25,7 +25,7 @@ CHARACTERS = 42
 BOLD_CHARACTERS = 34
 """The same in bold."""
 BARS = "▁▂▃▄▅▆▇█"
-POINTS = 16
+POINTS = 14
 NO_TORCH = "without torch"
 GREY = "#848484"
 COLOURS = {GOOD: "#259447", CARE: "#C27400", BAD: "#E8503A", "": GREY}

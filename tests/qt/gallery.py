@@ -11,7 +11,7 @@ from qt_swift import QtSwift, Screen
 READABLE, SEEN = 4.5, 3.0
 """Contrast that WCAG 2 asks of text, and of a sign."""
 SIGNS = "●▲■◐"
-SETTLE_S, TRIES = 0.4, 10
+SETTLE_S = 0.4
 
 Colour = tuple[int, int, int]
 
@@ -41,12 +41,11 @@ class Gallery:
         """Take a picture, and look at the texts in a widget of ours, which Python on Swift's main thread gives."""
         path = self._folder / f"gallery-{name}-{self.theme}.png"
         look = f"(lambda root: [look.frame(root), look.texts_in(app.ui, root)])({root})" if root else "[[], []]"
-        for _ in range(TRIES):
-            self.screen.xdotool("sleep", SETTLE_S)
-            limits, texts = before = self.swift.ask(look)
-            self.screen.save(path)
-            if self.swift.ask(look) == before:  # else it moved while the picture was taken
-                break
+        self.screen.xdotool("sleep", SETTLE_S)
+        limits, texts = self.swift.ask(look)
+        self.screen.save(path)
+        stayed = self.swift.ask(look)[1]
+        texts = [text for text in texts if text in stayed]  # others moved while the picture was taken
         if root is None:
             return []
         if not texts:
