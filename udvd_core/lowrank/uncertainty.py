@@ -19,6 +19,8 @@ CUT = 6.0
 SHAPE = 2.0
 """Error of a spectrum in sums over channels by what smoothing left of its noise: lines, where sums look, are
 smoothed less than the rest, or change their shape."""
+SEEN = 0.5
+"""What the residual has beyond noise counts where it is more than so many of its standard errors."""
 LEAST_NOISE = 0.05
 """Share of a sum's noise that components leave in the residual, at least."""
 
@@ -145,9 +147,10 @@ class Uncertainty:
             result += weight**2 * ((scaled @ covariance) * scaled).sum(1)
         if self.left.size:
             noise = self._noise(scaled, channels)
-            power = ((scaled @ self.left[:, channels].T) ** 2).sum(1)
-            known = len(self.left) * numpy.maximum(noise - found.sum(1), LEAST_NOISE * noise)
-            result += numpy.maximum(power - known, 0.0) / self.numbers.size
+            known = numpy.maximum(noise - found.sum(1), LEAST_NOISE * noise)
+            beyond = ((scaled @ self.left[:, channels].T) ** 2 - known[:, None]).sum(1)
+            seen = beyond > SEEN * math.sqrt(2.0 * len(self.left)) * known
+            result += numpy.where(seen, beyond, 0.0) / self.numbers.size
         return result
 
     def _noise(self, scaled: Array, channels: Index) -> Array:
