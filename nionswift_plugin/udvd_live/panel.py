@@ -190,7 +190,7 @@ class PanelHandler(Declarative.Handler):
 
     def _light(self, name: str, light: str, text: str) -> None:
         """Set what a line shows, and its light."""
-        getattr(self, name).tell(text, panel_text.wrapped(text), light)
+        getattr(self, name).tell(text, panel_text.wrapped(text, panel_text.CHARACTERS - 3), light)
 
 
 def _line(u: Declarative.DeclarativeUI, name: str, **options: typing.Any) -> typing.Any:

@@ -20,12 +20,12 @@ from .recording import State
 
 _ = gettext.gettext
 
-CHARACTERS = 42
+CHARACTERS = 40
 """A line of the narrowest dock."""
 BOLD_CHARACTERS = 34
 """The same in bold."""
 BARS = "▁▂▃▄▅▆▇█"
-POINTS = 14
+POINTS = 12
 NO_TORCH = "without torch"
 GREY = "#848484"
 COLOURS = {GOOD: "#259447", CARE: "#C27400", BAD: "#E8503A", "": GREY}

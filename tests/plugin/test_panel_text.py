@@ -21,7 +21,9 @@ def test_sparklines(values, bars):
 
 def test_long_texts_fit_the_dock():
     title = "Spectrum Image of a flake with a very long name that someone typed EELS 1234"
-    assert len(panel_text.elided(title)) == panel_text.CHARACTERS and panel_text.elided(title).endswith("EELS 1234")
+    assert len(panel_text.elided(title)) == panel_text.BOLD_CHARACTERS and panel_text.elided(title).endswith(
+        "EELS 1234"
+    )
     assert all(len(line) <= panel_text.CHARACTERS for line in panel_text.wrapped("word " * 60).split("\n"))
 
 
