@@ -27,6 +27,8 @@ ENVIRONMENT = {
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "30s",
     "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES": "[]",
     "DASK_DISTRIBUTED__WORKER__HTTP__ROUTES": "[]",
+    "DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "100",  # what nobody reads grows the scheduler by 8 kB for each scan
+    "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": "100",
     "DASK_LOGGING__DISTRIBUTED": "warning",
 }
 """How dask is set on both sides, as environment variables, so that every process gets the same."""
