@@ -11,6 +11,7 @@ import typing
 import numpy
 import numpy.typing
 
+from udvd_core.engine import memory
 from udvd_core.engine.protocol import Block, Event, Failed, Finished, Status
 from udvd_core.errors import InputError, UdvdError, WeightsError
 from udvd_core.maps.core_loss import EdgeMap
@@ -61,11 +62,12 @@ class Service:
         self._clock = clock
         self._open: dict[str, _Open] = {}
         self._events: list[Event] = []
+        self._closed = False
 
     @property
     def idle(self) -> bool:
         """Whether `work` has nothing to do until more frames come."""
-        return not self._events and all(o.session.resting for o in self._open.values())
+        return not self._events and not self._closed and all(o.session.resting for o in self._open.values())
 
     def open(self, spec: ScanSpec, resume: str | None = None) -> None:
         """Start a session; what goes wrong becomes a `Failed` event."""
@@ -115,6 +117,7 @@ class Service:
         """Forget a scan."""
         if entry := self._open.pop(scan_id, None):
             entry.session.close()
+            self._closed = True
         self._events = [event for event in self._events if event.scan_id != scan_id]
 
     def work(self, budget: float) -> list[Event]:
@@ -125,6 +128,9 @@ class Service:
             except Exception as error:  # whatever it is, the other scans go on
                 log.exception("scan %s failed", scan_id)
                 self._fail(scan_id, f"{type(error).__name__}: {error}")
+        if self._closed:
+            self._closed = False
+            memory.give_back()
         events, self._events = self._events, []
         return events
 
@@ -132,6 +138,7 @@ class Service:
         """End all sessions."""
         for scan_id in list(self._open):
             self.abort(scan_id)
+        self._closed = False
 
     def _session(self, spec: ScanSpec, resume: str | None) -> Session:
         """Session from a checkpoint, from the one before where that cannot be used, or from the beginning."""
@@ -157,6 +164,7 @@ class Service:
             self._events.append(_finished(session))
             session.close()
             del self._open[scan_id]
+            self._closed = True
         elif self._checkpoints is not None and now - entry.saved >= CHECKPOINT_S and session.received:
             entry.saved = now
             try:
