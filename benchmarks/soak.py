@@ -51,8 +51,8 @@ def make_frames() -> Array:
     return numpy.random.default_rng(20261128).poisson(mean).astype(numpy.float32)
 
 
-def run_scan(engine: LocalEngine, spec: ScanSpec, frames: Array) -> list[str]:
-    """Take a scan through an engine; returns what went wrong."""
+def run_scan(engine: LocalEngine, spec: ScanSpec, frames: Array, others: typing.Iterable[LocalEngine]) -> list[str]:
+    """Take a scan through an engine; returns what went wrong. The others are heard: else they take Swift for dead."""
     engine.open(spec)
     at, told, wrong = 0, False, list[str]()
     while True:
@@ -61,6 +61,8 @@ def run_scan(engine: LocalEngine, spec: ScanSpec, frames: Array) -> list[str]:
         if at >= spec.count and not told:
             told = True
             engine.finish(spec.scan_id)
+        for other in others:
+            other.poll()
         for event in engine.poll():
             if isinstance(event, Resend):
                 at, told = 0, False
@@ -125,7 +127,7 @@ def soak(engines: dict[str, LocalEngine], minutes: float) -> Facts:
     for number, (model, place) in enumerate(itertools.cycle(itertools.product(MODELS, engines))):
         training = Training(model=model, frames=model == "raw", device="cpu", width=2, budget_s=BUDGET_S)
         spec = ScanSpec(f"{model} {place} {number}", (SIDE, SIDE), (ROWS, CHANNELS), energy, (window,), training)
-        wrong += run_scan(engines[place], spec, frames)
+        wrong += run_scan(engines[place], spec, frames, [engines[each] for each in engines if each != place])
         if not parts:  # by now all have begun
             parts, begin = find_parts(engines), time.monotonic()
         times.append(time.monotonic() - begin)
