@@ -6,9 +6,9 @@ import os
 import subprocess
 import sys
 
-import conftest
 import numpy
 import pytest
+from lab import ROOT
 
 from udvd_core import cli
 from udvd_core.engine.cluster import ClusterEngine
@@ -20,13 +20,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="starts and ends
 @pytest.fixture
 def site(lab, tmp_path):
     """Start a part of a cluster, with this program or without it; all end with the test."""
-    parts = []
+    parts, without = [], tmp_path / "without"
+    without.mkdir()
+    (without / "sitecustomize.py").write_text("import sys\nsys.modules['udvd_core'] = None  # wherever it lies\n")
     files = {"ca-file": "ca.pem", "cert": "certificate.pem", "key": "key.pem"}
     options = [text for name, file in files.items() for text in (f"--tls-{name}", str(lab.gpu / file))]
 
     def start(part, *words, knows_us=True):
-        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
-        env |= {"PYTHONPATH": conftest.ROOT} if knows_us else {}
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ROOT if knows_us else str(without)}
         command = [sys.executable, "-m", "dask", part, *words, "--host", "127.0.0.1", "--no-dashboard", *options]
         with open(tmp_path / f"{part}.log", "ab") as log:
             parts.append(subprocess.Popen(command, env=env, cwd=tmp_path, stdout=log, stderr=log))

@@ -16,6 +16,7 @@ pytest.importorskip("nion.usim_device", reason="needs the extra 'simulator'")
 import live  # noqa: E402
 from torchless import NO_TORCH  # noqa: E402
 
+from nionswift_plugin.udvd_live import theme  # noqa: E402
 from nionswift_plugin.udvd_live.companion import Companion, companion_of  # noqa: E402
 from nionswift_plugin.udvd_live.overlooked import run_overlooked  # noqa: E402
 from nionswift_plugin.udvd_simulator import headless, sources  # noqa: E402
@@ -132,8 +133,12 @@ def _bare_swift(tmp_path_factory: pytest.TempPathFactory) -> collections.abc.Ite
     folder = tmp_path_factory.mktemp("bare")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        with BareSwift(folder / "swift") as opened:
-            yield opened
+        theme.register()  # our windows are made of its labels
+        try:
+            with BareSwift(folder / "swift") as opened:
+                yield opened
+        finally:
+            theme.unregister()
 
 
 @pytest.fixture

@@ -262,9 +262,7 @@ def test_atomic_percent_by_given_factors(swift, monkeypatch):
     maps = two_maps(swift, add_scan(swift))
     asked = []
     monkeypatch.setattr(
-        swift.document_controller.workspace_controller,
-        "pose_get_string_message_box",
-        lambda caption, text, accepted, *more: asked.append((caption, text, accepted)),
+        fit_menu, "Asking", lambda window, caption, text, accepted, accept: asked.append((caption, text, accepted))
     )
     select(swift, *maps)
     fit_menu.guarded(fit_menu.map_composition, swift.document_controller)

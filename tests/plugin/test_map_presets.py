@@ -184,9 +184,7 @@ def test_windows_are_saved_as_dragged_and_offered_again(swift, told, monkeypatch
     window = swift.document_controller
     saved = []
     monkeypatch.setattr(
-        window.workspace_controller,
-        "pose_get_string_message_box",
-        lambda caption, text, accepted, *more: saved.append((text, accepted)),
+        map_menu, "Asking", lambda window, caption, text, accepted, accept: saved.append((text, accepted))
     )
     map_menu.guarded(map_menu.save_windows, window)
     ((proposed, accepted),) = saved
@@ -230,11 +228,7 @@ def test_a_preset_comes_back_as_it_was_saved(swift, monkeypatch, number):
     scan = add_phonons(swift) if number == 2 else add_scan(swift, heavy_counts(), energy=(790.0, 1.0, "eV"))
     made = made_of(swift, scan, BUILT_IN[number])
     select(swift, *swift.find("(Pick)"))
-    monkeypatch.setattr(
-        swift.document_controller.workspace_controller,
-        "pose_get_string_message_box",
-        lambda caption, text, accepted, *more: accepted("mine"),
-    )
+    monkeypatch.setattr(map_menu, "Asking", lambda window, caption, text, accepted, accept: accepted("mine"))
     map_menu.save_windows(swift.document_controller)
     mine = read_presets(map_menu.folder_of(None))[0]["mine"]
     for found, wanted in zip(mine.maps, BUILT_IN[number].maps, strict=True):
