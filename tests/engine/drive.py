@@ -69,7 +69,7 @@ class Driver:
             self.engine.finish(self.spec.scan_id)
         return True
 
-    def run(self, *others, timeout_s=30.0):
+    def run(self, *others, timeout_s=90.0):
         """Push and poll until this scan and `others` have ended."""
         drivers = (self, *others)
 
@@ -82,7 +82,7 @@ class Driver:
         self.wait(ended, *others, timeout_s=timeout_s)
         return self
 
-    def wait(self, condition, *others, timeout_s=30.0):
+    def wait(self, condition, *others, timeout_s=90.0):
         """Poll until something is so."""
         until = time.monotonic() + timeout_s
         while not condition():

@@ -18,7 +18,7 @@ from udvd_core.errors import EngineError
 
 BEAT_S = 1.0
 SILENCE_S = 6.0
-START_S = 30.0  # to begin to speak, on a busy machine with a cold disk
+START_S = 120.0  # to begin to speak: at low priority, on a busy machine with a cold disk, it may take a minute
 LOW_PRIORITY_WITHOUT_WINDOW = 0x00004000 | 0x08000000  # Windows' process creation flags
 
 
