@@ -150,8 +150,9 @@ class Watch:
         job = companion.current if companion is not None else None
         if self.truth is None or job is None or job.status is None or not job.items:
             return
-        shown = job.items[0].data[:]
-        filled = shown.any(-1).all(-1)
+        if (shown := job.items[0].data) is None:  # the item is being made
+            return
+        filled = shown[:].any(-1).all(-1)
         rows = len(filled) if filled.all() else int(filled.argmin())
         if rows >= self._next:
             shown = shown[:rows]
