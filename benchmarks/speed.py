@@ -129,6 +129,9 @@ def correction_speed(model: GuideModel, buffer: FrameBuffer, size: tuple[int, in
     corrector.judge(read, known, noise, Split.guarded(0, model.camera.hidden.radius))
     facts["judged_s"] = round(time.perf_counter() - begin, 2)
     corrector.gate = Gate(numpy.ones((1, 1, 1)), 0.0)
+    begin = time.perf_counter()
+    corrector.adapt(read, model.guide, known, noise)
+    facts["adapted_s"] = round(time.perf_counter() - begin, 2)
     speed = in_batches(
         lambda numbers: corrector.correct(read, model.guide, numbers, known, noise),
         known.size,

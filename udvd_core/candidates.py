@@ -68,6 +68,7 @@ def _corrected(data: Counts, visible: Bool, scan_shape: tuple[int, ...], noise: 
     corrector = Corrector(weights.load()[0], scan_shape, (1, data.shape[1]), torch.device("cpu"))
     reach = max([lag for lag, value in enumerate(noise.correlation, 1) if value], default=0)
     corrector.judge(lambda n: counts[n], numbers, noise, Split.guarded(SEED, (0, reach)))
+    corrector.adapt(lambda n: counts[n], fitted, numbers, noise)
     corrected = corrector.correct(lambda n: counts[n], fitted, numbers, numbers, noise)
     return corrected[:, 0].astype(numpy.float64)
 

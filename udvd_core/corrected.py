@@ -96,7 +96,7 @@ class GuidedModel(GuideModel):
     @property
     def settled(self) -> bool:
         """Whether guide and correction have seen all frames and nothing is left to find."""
-        return super().settled and all(not self._due(one) for one in self._correctors)
+        return super().settled and not self._unfit() and not any(self._due(one) for one in self._correctors)
 
     @property
     def learned(self) -> str:
@@ -111,13 +111,16 @@ class GuidedModel(GuideModel):
         return f"{told}, {passes}"
 
     def learn(self) -> None:
-        """A step of the guide, or of the judgement of its correction where the guide is not much behind."""
+        """A step of the guide; where that is not much behind, the correction is adapted to it, and judged in steps."""
         whole = self._received() == self._buffer.received.size
         behind = whole or self._received() > guided.GROWTH * self.guide.fitted
         if not super().settled and (behind or not self.guide.settled):
             if whole:
                 self._judging = None  # of fewer frames; it would take the last judgement's time
             super().learn()
+            return
+        if self._unfit():
+            self._adapt()
             return
         if self._judging is None:
             self._judging = self._next_judgement()
@@ -127,6 +130,18 @@ class GuidedModel(GuideModel):
         self.steps += 1
         if next(self._judging, ENDED) is ENDED:
             self._judging = None
+
+    def _unfit(self) -> bool:
+        """Whether a correction that passes has not seen yet what its guide leaves."""
+        return not all(one.fits(guide) for one, guide in zip(self._correctors, self._guides(), strict=False))
+
+    def _adapt(self) -> None:
+        """Let the corrections see what their guides leave."""
+        self.steps += 1
+        known = numpy.flatnonzero(self._buffer.received)
+        for one, guide, (read, noise) in zip(self._correctors, self._guides(), self._sources(), strict=False):
+            if not one.fits(guide):
+                one.adapt(read, guide, known, noise)
 
     def _next_judgement(self) -> typing.Iterator[None] | None:
         """Steps of the judgement that is due."""

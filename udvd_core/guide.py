@@ -52,6 +52,8 @@ class Guide:
         self._expected: _Expected | None = None
         self.fitted = 0
         """Frames that the last fit saw."""
+        self.mark = object()
+        """Another one after every step of a fit."""
 
     @property
     def rank(self) -> int:
@@ -161,7 +163,7 @@ class Guide:
 
     def _take(self) -> None:
         """Take maps and intensities over from the fit; frames that it did not see wait for `_extend`."""
-        fit = self._begun()
+        fit, self.mark = self._begun(), object()
         numbers = fit.scaled.place.numbers
         self._loadings = numpy.zeros((self._mapped.size, fit.factors.rank))
         self._maps = numpy.zeros_like(self._loadings)

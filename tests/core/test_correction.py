@@ -22,7 +22,7 @@ from udvd_core.errors import WeightsError
 from udvd_core.metrics import psnr
 from udvd_core.noise import NoiseModel
 from udvd_core.settings import ScanSpec, Training
-from udvd_core.simulate import simulate_blank, simulate_domains, simulate_hbn
+from udvd_core.simulate import simulate_blank, simulate_domains, simulate_flake, simulate_hbn
 from udvd_core.split import Split
 
 POISSON = NoiseModel()
@@ -253,6 +253,28 @@ def test_the_command_rebuilds_weights(monkeypatch, tmp_path, capsys):
     assert digests[0] == digests[1] == told["sha256"]
     assert cli.main(["pretrain", "--output", str(tmp_path / "no" / "w.safetensors")]) == 2
     assert "in a folder that exists" in capsys.readouterr().err
+
+
+def test_a_judgement_of_few_rows_does_no_harm_to_a_guide_of_all():
+    """Where the computer is too busy to judge again, what passed early neither stays as it was nor costs anything."""
+    counts, truth = recorded(simulate_flake, (32, 32), 512, 20000)
+    buffer, numbers = FrameBuffer(1024, (1, 512)), numpy.arange(1024)
+    spec = ScanSpec("t", (32, 32), (1, 512), Axis(512), training=Training(device="cpu"))
+    model = GuidedModel(spec, buffer)
+    buffer.put(0, counts[:384])
+    while not model.settled:
+        model.learn()
+    assert model._correctors[0].gate.share.mean() > 0.5
+    buffer.put(384, counts[384:])
+    model.guide.start(numbers, model.camera.noise)
+    while not model.guide.settled:
+        model.guide.step()
+    guide = model.guide.frames(numbers)
+    numpy.testing.assert_array_equal(model.denoise(numbers), guide.clip(0))
+    model.learn()
+    corrected = model.denoise(numbers)
+    assert abs(corrected - guide.clip(0)).max() > 0
+    assert psnr(corrected, truth) > psnr(guide, truth) - 0.05
 
 
 def test_the_correction_leaves_alone_what_all_positions_share(rng):

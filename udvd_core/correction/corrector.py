@@ -29,6 +29,8 @@ Index = numpy.typing.NDArray[numpy.int64]
 
 JUDGED_PIXELS = 1 << 22
 """So many pixels, of whole rows of the scan, are judged at most."""
+COMMON_PIXELS = 1 << 17
+"""So many tell what the network adds at all positions alike: 2 rows of 32 x 512 were as good as all 32."""
 BATCH_PIXELS = 1 << 13
 """Pixels that go through the network at once: few, so that they stay in the cache of a CPU."""
 CUDA_PIXELS = 1 << 21
@@ -63,6 +65,8 @@ class Corrector:
         self._common = numpy.zeros(frame_shape, numpy.float32)
         """What the network would add at all positions alike: the scan's counts know that better, so it is taken off."""
         self._pixels = BATCH_PIXELS if device.type == "cpu" else CUDA_PIXELS
+        self._adapted: object = None
+        """`Guide.mark` of the guide that these two are of."""
         self.gate: Gate = CLOSED
         self.judged = 0
         """Frames that were there at the last judgement."""
@@ -92,7 +96,7 @@ class Corrector:
         base : Guide or None
             As for `Guide.start`.
         """
-        numbers = self._judged_rows(known, math.prod(self.frame_shape))
+        numbers = self._middle_rows(known, JUDGED_PIXELS)
         held, visible = split.masks(numbers, self.frame_shape)
         counts = read(numbers)
         fit = BlindFit(counts, visible, numbers, self._shape, noise, base)
@@ -101,13 +105,23 @@ class Corrector:
             fit.step()
         yield
         self._pass(counts, held & numpy.isfinite(counts), visible, numbers, fit.guide, noise, split)
-        self.judged = known.size
+        self.judged, self._adapted = known.size, None
+
+    def fits(self, guide: Guide) -> bool:
+        """Whether `adapt` has nothing to do for this guide as it is."""
+        return self._adapted is guide.mark or not self.gate.share.any()
+
+    def adapt(self, read: Read, guide: Guide, known: Index, noise: NoiseModel) -> None:
+        """Look at what this guide leaves; the gate stays. A guide of more frames leaves less, and something else."""
+        numbers, pixels = self._middle_rows(known, JUDGED_PIXELS), COMMON_PIXELS if self.frame_shape[0] == 1 else 0
+        self._look(read(numbers), numbers, self._middle_rows(numbers, pixels) if pixels else numbers[:0], guide, noise)
+        self._adapted = guide.mark
 
     @torch.inference_mode()
     def correct(self, read: Read, guide: Guide, numbers: Index, known: Index, noise: NoiseModel) -> Array:
-        """Corrected frames of these numbers, shape (n, q, E), counts."""
+        """Corrected frames of these numbers, shape (n, q, E), counts; the guide's where `adapt` was not for this one."""
         estimate = guide.frames(numbers)
-        if not self.gate.share.any():
+        if self._adapted is not guide.mark or not self.gate.share.any():
             return estimate
 
         def frames(wanted: Index, rows: slice) -> tuple[Array, Array, Array]:
@@ -122,29 +136,34 @@ class Corrector:
         estimate += correction
         return estimate
 
-    @torch.inference_mode()
     def _pass(
         self, counts: Array, held: Bool, visible: Bool, numbers: Index, guide: Guide, noise: NoiseModel, split: Split
     ) -> None:
         """Set the gate."""
-        estimate, sigma = guide.frames(numbers), guide.sigma(numbers)
-        seen = numpy.where(visible, counts, numpy.float32(numpy.nan))
-        missing = residual(counts, estimate, sigma)
-        self._left = self._left_over(residual(seen, estimate, sigma), numbers, noise)
-        where = numpy.searchsorted(numbers, numpy.arange(numbers[-1] + 1))
-
-        def frames(wanted: Index, rows: slice) -> tuple[Array, Array, Array]:
-            at = where[wanted]
-            return seen[at, rows], estimate[at, rows], sigma[at, rows]
-
         self._network.hidden = split.guard[1]
-        correction, light = self._correction(numbers, numbers, frames, noise), guide.light(numbers)
-        if self.frame_shape[0] == 1:  # a pixel of whole frames has too few counts to be known better
-            self._common = common(correction, light)
-        correction -= light * self._common
+        seen = numpy.where(visible, counts, numpy.float32(numpy.nan))
+        correction, estimate = self._look(seen, numbers, numbers, guide, noise), guide.frames(numbers)
+        missing = residual(counts, estimate, guide.sigma(numbers))
         place = numpy.unravel_index(numbers % math.prod(self._grid), self._grid)
         self.gate = judge(missing, correction, held, (place[0], place[1]), self._grid)
         self.heldout = _over_mean(counts, estimate, held, visible, noise) + self.gate.gain
+
+    @torch.inference_mode()
+    def _look(self, seen: Array, numbers: Index, wanted: Index, guide: Guide, noise: NoiseModel) -> Array:
+        """What the network would add to the wanted ones of these frames, once what all share is known and taken off."""
+        estimate, sigma = guide.frames(numbers), guide.sigma(numbers)
+        self._left = self._left_over(residual(seen, estimate, sigma), numbers, noise)
+        where = numpy.searchsorted(numbers, numpy.arange(numbers[-1] + 1))
+
+        def frames(ones: Index, rows: slice) -> tuple[Array, Array, Array]:
+            at = where[ones]
+            return seen[at, rows], estimate[at, rows], sigma[at, rows]
+
+        correction, light = self._correction(wanted, numbers, frames, noise), guide.light(wanted)
+        if self.frame_shape[0] == 1:  # a pixel of whole frames has too few counts to be known better
+            self._common = common(correction, light)
+        correction -= light * self._common
+        return correction
 
     def _left_over(self, z: Array, numbers: Index, noise: NoiseModel) -> Array:
         """What the guide leaves in whole rows of frames, shape (4, q, E)."""
@@ -154,10 +173,10 @@ class Corrector:
         grid[numpy.searchsorted(rows, numbers // width) * width + numbers % width] = z
         return left_over(grid.reshape(rows.size, width, *self.frame_shape), noise)
 
-    def _judged_rows(self, known: Index, pixels: int) -> Index:
-        """Frames of whole rows from the middle of what is there."""
+    def _middle_rows(self, known: Index, pixels: int) -> Index:
+        """Frames of whole rows from the middle of what is there, so many pixels at most; one row at least."""
         row = self._grid[1]
-        most = max(row, JUDGED_PIXELS // pixels // row * row)
+        most = max(row, pixels // math.prod(self.frame_shape) // row * row)
         start = max(0, (known.size - most) // 2)
         return known[start : start + most]
 
