@@ -75,9 +75,10 @@ class GuideModel:
 
     @property
     def learned(self) -> str:
-        """How many components were found."""
-        rank = self.guide.rank
-        return f"{rank} component{'s' if rank > 1 else ''} found" if rank else ""
+        """How many components were found, and in how many frames where those are not all."""
+        rank, fitted = self.guide.rank, self.guide.fitted
+        found = f"{rank} component{'s' if rank > 1 else ''} found" if rank else ""
+        return f"{found} in {fitted} frames" if found and fitted < self._received() else found
 
     def learn(self) -> None:
         """Begin a fit of all frames, or find one more component; frames after their sums over q, which guide them."""

@@ -119,7 +119,7 @@ class Corrector:
 
     @torch.inference_mode()
     def correct(self, read: Read, guide: Guide, numbers: Index, known: Index, noise: NoiseModel) -> Array:
-        """Corrected frames of these numbers, shape (n, q, E), counts; those of a guide it is not adapted to as they are."""
+        """Corrected frames of these numbers, shape (n, q, E), counts; as the guide has them where it is not adapted."""
         estimate = guide.frames(numbers)
         if self._adapted is not guide.mark or not self.gate.share.any():
             return estimate
