@@ -25,7 +25,7 @@ from .result_item import Form, Result
 from .scan_item import OURS
 
 REFRESH_S = 1.0
-QUIET, LONGEST_QUIET_S = 20.0, 0.5
+QUIET, LONGEST_QUIET_S = 50.0, 1.0
 """After a preview no other for this many times as long as it took Swift, and no longer than that."""
 PRELIMINARY, FINAL = "preliminary", "final"
 MAP_ROWS = ("value", "sigma", "raw", "raw sigma")
