@@ -76,8 +76,9 @@ def faults_of(picture: Image.Image, limits: list[int], text: dict[str, typing.An
         found.append(f"is cut: needs {needs} pixels and has {has}")
     if left < limits[0] or right > limits[2]:
         found.append(f"leaves its panel: {left} to {right} in {limits[0]} to {limits[2]}")
-    box = (max(left, limits[0]), max(top, limits[1]), min(right, limits[2]), min(bottom, limits[3]))
-    if not text["enabled"] or top < limits[1] or bottom > limits[3] or box[2] - box[0] < 4 or box[3] - box[1] < 4:
+    view = text["view"]
+    box = (max(left, view[0]), max(top, view[1]), min(right, view[2]), min(bottom, view[3]))
+    if not text["enabled"] or top < view[1] or bottom > view[3] or box[2] - box[0] < 4 or box[3] - box[1] < 4:
         return found  # grey on purpose, or scrolled away
     seen = contrast_in(picture.crop(box))
     wanted = SEEN if text["text"] in SIGNS else READABLE

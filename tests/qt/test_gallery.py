@@ -242,8 +242,9 @@ def test_what_is_cut_or_too_faint_is_found() -> None:
     picture = Image.new("RGB", (200, 40), (49, 54, 59))
     ImageDraw.Draw(picture).text((4, 4), "black on dark", (0, 0, 0))
     text = {"text": "x", "enabled": True, "frame": [0, 0, 100, 20], "has": [100, 20], "needs": [90, 14]}
-    limits = [0, 0, 200, 40]
+    limits = text["view"] = [0, 0, 200, 40]
     (faint,) = faults_of(picture, limits, text)
+    assert not faults_of(picture, limits, {**text, "view": [0, 30, 200, 40]})  # scrolled away
     assert "has a contrast of 1.7; want 4.5" in faint
     ImageDraw.Draw(picture).text((4, 4), "white on dark", (239, 240, 241))
     assert not faults_of(picture, limits, text)

@@ -23,6 +23,18 @@ def shown(root: typing.Any) -> collections.abc.Iterator[typing.Any]:
             yield from shown(child)
 
 
+def views(root: typing.Any) -> dict[int, list[int]]:
+    """Where of the screen each widget in another can be seen: within all areas that scroll around it."""
+    found = {id(root): frame(root)}
+    for widget in shown(root):
+        view = found[id(widget)]
+        if type(widget).__name__ == "ScrollAreaWidget":
+            around, own = view, frame(widget)
+            view = [max(around[0], own[0]), max(around[1], own[1]), min(around[2], own[2]), min(around[3], own[3])]
+        found.update((id(child), view) for child in widget._contained_widgets)
+    return found
+
+
 def frame(widget: typing.Any) -> list[int]:
     """Left, top, right, bottom on the screen."""
     corner, size = widget.map_to_global(Geometry.IntPoint()), widget.size
@@ -36,15 +48,16 @@ def box_of(widget: typing.Any) -> list[int]:
 
 
 def texts_in(ui: typing.Any, root: typing.Any) -> list[Text]:
-    """Every text in a widget: what it says, where it is, and the width and height that it has and that it needs."""
+    """Every text in a widget: what it says, where it is and may be seen, width and height that it has and needs."""
     found: list[Text] = []
+    seen = views(root)
     for widget in shown(root):
         kind = type(widget).__name__
         if kind == "ScanList":
-            found += _rows(widget)
+            found += [{**row, "view": seen[id(widget)]} for row in _rows(widget)]
         text = (getattr(widget, "current_text", "") if kind == "ComboBoxWidget" else getattr(widget, "text", "")) or ""
         if kind in FRAMES and text:
-            found.append(_text(ui, widget, str(text), FRAMES[kind]))
+            found.append({**_text(ui, widget, str(text), FRAMES[kind]), "view": seen[id(widget)]})
     return found
 
 
