@@ -227,7 +227,7 @@ def faults(pictures: Gallery) -> None:
     swift.ask(f"{found}.apply(stage.other_python({found}.preferences, '/nowhere/at/all/bin/python'))")
     swift.until(f"{found}.trouble != ''")
     pictures.take("live-engine-fault", LIVE_ROOT)
-    act(swift, "fit_menu.map_references", "kept['hbn']")
+    act(swift, "fit_menu.map_references", "kept['ceria']")  # no region is marked in it
     pictures.screen.xdotool("sleep", 1)
     pictures.take("notification")
 
