@@ -33,7 +33,8 @@ SETTINGS = {
 }
 SLOW = "dark"
 """Where what takes long is done: the windows of an assessment and of the evidence, the test of a real engine."""
-MENU_BAR, NOWHERE = (17, 10), (1200, 10)
+MENU_BAR, NOWHERE, SOMEWHERE = (17, 10), (1200, 10), (640, 330)
+"""Where menus are, where nothing is, and where a display is."""
 MENUS = ("File", "Edit", "Display", "Graphics", "Processing", "Workspace", "EELS", "Window", "Help")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -103,6 +104,8 @@ def live(pictures: Gallery) -> None:
     said = pictures.take("live-final-with-maps", LIVE_ROOT)
     assert "Window 4" in said and "Final" in said
     assert swift.ask(f"{LIVE_ROOT}.size.width") == 300
+    swift.press(LIVE, "Discard", f"has_button(window, {LIVE!r}, 'Really Discard?')")
+    assert "Really Discard?" in pictures.take("live-discard", LIVE_ROOT)
     swift.ask(f"stage.worst({JOB})")
     pictures.take("live-worst", LIVE_ROOT)
 
@@ -178,6 +181,9 @@ def trust(pictures: Gallery) -> None:
         act(swift, f"evidence_menu.{action}", "kept['hbn']", "window.selected_display_items")
     pictures.screen.xdotool("sleep", 2)
     pictures.take("compare-and-difference")
+    pictures.screen.xdotool("mousemove", *SOMEWHERE, "click", 3)
+    pictures.take("menu-context")
+    pictures.screen.xdotool("key", "Escape")
     if pictures.theme != SLOW:
         return
     act(swift, "evidence_menu.assess_denoising", "kept['hbn']", "window.selected_display_items")
