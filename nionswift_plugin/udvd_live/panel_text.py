@@ -171,7 +171,7 @@ def _dose(name: str, rows: numpy.typing.NDArray[numpy.float32]) -> str:
             return f"{name}: no {kind}contrast beyond noise yet"
         more = dose.passes_for(ROSE) or 0
         need = "" if not more else f"; {more} more reach {ROSE:g}" if more <= 100 else ""
-        return f"{name}: {kind}contrast {dose.ratio:.1f} x noise, next pass {dose.ratio * dose.next_gain:.1f}{need}"
+        return f"{name}: {kind}{dose.ratio:.1f} x noise, next pass {dose.ratio * dose.next_gain:.1f}{need}"
     return f"{name}: noise not known yet"
 
 

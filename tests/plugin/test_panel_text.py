@@ -37,4 +37,4 @@ def test_the_dose_meter_tells_what_another_pass_brings():
     ratio, after = (float(found) for found in re.findall(r"\d+\.\d", told)[:2])
     assert ratio == pytest.approx(2.0, abs=0.4) and after == pytest.approx(ratio * 2**0.5, abs=0.1)
     rows[:2] = numpy.nan
-    assert "raw contrast" in panel_text._dose("B K", rows.astype(numpy.float32))
+    assert "B K: raw " in panel_text._dose("B K", rows.astype(numpy.float32))
