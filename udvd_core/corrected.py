@@ -120,6 +120,7 @@ class GuidedModel(GuideModel):
             super().learn()
             return
         if self._unfit():
+            self.steps += 1
             self._adapt()
             return
         if self._judging is None:
@@ -130,6 +131,7 @@ class GuidedModel(GuideModel):
         self.steps += 1
         if next(self._judging, ENDED) is ENDED:
             self._judging = None
+            self._adapt()  # at once: there may be no time for another step, and it took long to judge
 
     def _unfit(self) -> bool:
         """Whether a correction that passes has not seen yet what its guide leaves."""
@@ -137,7 +139,6 @@ class GuidedModel(GuideModel):
 
     def _adapt(self) -> None:
         """Let the corrections see what their guides leave."""
-        self.steps += 1
         known = numpy.flatnonzero(self._buffer.received)
         for one, guide, (read, noise) in zip(self._correctors, self._guides(), self._sources(), strict=False):
             if not one.fits(guide):
