@@ -6,7 +6,7 @@ from recorded import recorded
 
 from udvd_core.lowrank.coarse import Coarse
 from udvd_core.lowrank.edge import excess, noise_edge
-from udvd_core.lowrank.factors import correlated
+from udvd_core.lowrank.factors import correlated, smooth_maps
 from udvd_core.lowrank.place import Place
 from udvd_core.lowrank.shrink import shrink, smooth
 from udvd_core.lowrank.whiten import whiten
@@ -40,6 +40,20 @@ def test_noise_alone_shrinks_to_nearly_nothing(rng, shape):
 def test_the_estimated_risk_is_near_the_error(rng, block, truth):
     result = shrink(truth + rng.normal(size=truth.shape), (block, block))
     assert result.risk == pytest.approx(squared(result.estimate - truth), abs=0.15)
+
+
+@pytest.mark.parametrize("truth", [lattice(32) / 2, numpy.outer(numpy.ones(32), 2 * (numpy.arange(32) > 15))])
+def test_every_smoothed_map_is_told_its_error(rng, truth):
+    place, column = Place.of((32, 32), numpy.arange(1024)), truth.reshape(-1, 1)
+    wrong, told = [], []
+    for _ in range(6):
+        maps, risk = smooth_maps(column + rng.normal(size=(1024, 2)), place)
+        wrong.append(numpy.mean((maps - column) ** 2, 0))
+        told.append(risk)
+    ratio = numpy.array(told) / numpy.mean(wrong, 0)
+    assert ratio[:, 1].min() > 0.8  # Stein's estimate alone scatters down to half
+    assert ratio[:, 1].mean() < 1.35
+    assert ratio[:, 0].min() > 1.0  # the strongest is measured against light that the same counts told
 
 
 def test_divergence_is_the_answer_to_own_noise(rng):
