@@ -136,14 +136,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--doses", nargs="+", type=float, help="counts per spectrum; default: five of each kind")
-    parser.add_argument("--seeds", type=int, default=20, help="so many noise seeds, from 0 on")
+    parser.add_argument("--seeds", type=int, default=20, help="so many noise seeds")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--size", nargs=2, type=int, default=(32, 32), metavar=("Y", "X"))
     parser.add_argument("--model", choices=MODELS, default="guided")
     options = parser.parse_args()
     with_threads(1)
     for kind in options.kinds:
         for dose in options.doses or DOSES[kind]:
-            found = run(kind, dose, list(range(options.seeds)), tuple(options.size), options.model)
+            seeds = list(range(options.first, options.first + options.seeds))
+            found = run(kind, dose, seeds, tuple(options.size), options.model)
             print(json.dumps(found), flush=True)
 
 

@@ -20,7 +20,7 @@ Index = numpy.typing.NDArray[numpy.int64]
 SPECTRUM_SIZES, FRAME_SIZES = (8, 16, 32), (4, 8, 16)
 WEAKER = 0.75
 """Error of a smoothed map by what its blocks tell one by one: averaging over them takes off the rest. Measured 0.64
-to 0.97; of the strongest map 0.8 to 1.2, because light was estimated from the same counts."""
+to 0.85 of found maps; of the strongest 0.8 to 1.25, because light was estimated from the same counts."""
 
 
 @dataclasses.dataclass(frozen=True)
