@@ -91,7 +91,7 @@ def test_what_goes_wrong_on_the_gpu_costs_no_frame(gpu, ordinary, drive, said, f
     How far a network gets depends on the time; so its result is compared with the truth, not with another run's. The
     next test does that.
     """
-    scan = faults.begin(gpu, drive, ordinary.spec(fault, model="udvd", budget_s=2.0), ordinary.frames)
+    scan = faults.begin(gpu, drive, ordinary.spec(fault, model="udvd", budget_s=5.0), ordinary.frames)
     faults.end(gpu, scan)
     mark = {"memory": "harm: memory", "disk": "goes on without a checkpoint"}.get(fault, "harm: nan")
     assert mark in said() and numpy.isfinite(scan.data).all()
