@@ -73,7 +73,7 @@ def measure(size: tuple[int, int], dwell_ms: float, channels: int, folder: pathl
 
 
 def measure_windows(
-    size: tuple[int, int], dwell_ms: float, channels: int, folder: pathlib.Path, rounds: int = 3
+    size: tuple[int, int], dwell_ms: float, channels: int, folder: pathlib.Path, rounds: int = 3, model: str = "guided"
 ) -> dict[str, typing.Any]:
     """What Swift's main thread is kept from while scans come in, without the plug-in following and with, ms."""
     sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests" / "qt"))
@@ -81,7 +81,7 @@ def measure_windows(
     import qt_swift
     import steps
 
-    provision.provision(folder, {"maps": MAPS})
+    provision.provision(folder, {"maps": MAPS, "training": {"model": model}})
     simulator = {"source": "h-bn", "counts": 5000, "seed": 1, "size": size, "channels": channels}
     ticks: dict[bool, list[list[float]]] = {False: [], True: []}
     scan: list[list[float]] = []
@@ -106,6 +106,7 @@ def measure_windows(
     return {
         "frames": size[0] * size[1],
         "scans": 2 * rounds,
+        "model": model,
         "load": round(os.getloadavg()[0], 1),
         "ticks": {"without": len(ticks[False]), "following": len(ticks[True])},
         "late_ms": _compared(ticks, lambda late, waited, used: late),
@@ -150,10 +151,11 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=512)
     parser.add_argument("--windows", action="store_true", help="lateness of a timer in the real Swift")
     parser.add_argument("--rounds", type=int, default=3, help="pairs of scans, with --windows")
+    parser.add_argument("--model", default="guided", help="with --windows; raw leaves out what the engine computes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         scan = options.size, options.dwell, options.channels, pathlib.Path(name)
-        print(json.dumps(measure_windows(*scan, options.rounds) if options.windows else measure(*scan)))
+        print(json.dumps(measure_windows(*scan, options.rounds, options.model) if options.windows else measure(*scan)))
 
 
 if __name__ == "__main__":
