@@ -1,8 +1,8 @@
 """Equal scans over the workers of one GPU machine, on loopback and mutual TLS: wall time by workers; one JSON line.
 
-The driver does what the reprocessing queue does: as many scans are open as there are workers, the next begins when one
-has ended. ``guide`` ends when it has fitted what there is, so that its time is work; of models that learn until their
-budget is used up, wall time alone says nothing, and the steps that were made are given beside it.
+The queue is that of ``udvd denoise`` and does what Swift's does: as many scans are open as there are workers, the next
+begins when one has ended. ``guide`` ends when it has fitted what there is, so that its time is work; of models that
+learn until their budget is used up, wall time alone says nothing, and the steps that were made are given beside it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ import numpy.typing
 from udvd_core.axes import Axis
 from udvd_core.engine import certificates
 from udvd_core.engine.cluster import ClusterEngine
-from udvd_core.engine.protocol import Block, Failed, Finished, Resend
+from udvd_core.engine.farm import Feed, work_off
 from udvd_core.settings import ScanSpec, Training
 
 Array = numpy.typing.NDArray[numpy.float32]
 Facts = dict[str, typing.Any]
 
 CHANNELS = 1028
-BATCH = 256
 PORT = 19786
 
 
@@ -45,58 +44,16 @@ def make_scan(size: int) -> Array:
     return rng.poisson(share * spectra[0] + (1 - share) * spectra[1])[:, None].astype(numpy.float32)
 
 
-class Scan:
-    """One scan on its way through the engine."""
-
-    def __init__(self, engine: ClusterEngine, spec: ScanSpec, frames: Array) -> None:
-        self.spec, self.finished = spec, typing.cast("Finished | None", None)
-        self._engine, self._frames, self._at, self._told = engine, frames, 0, False
-        self.final = numpy.zeros(spec.count, int)
-        engine.open(spec)
-
-    def push(self) -> None:
-        """Push what there is room for, and say when that was all."""
-        while self._at < self.spec.count:
-            if not self._engine.push(self.spec.scan_id, self._at, self._frames[self._at : self._at + BATCH]):
-                return
-            self._at += BATCH
-        if not self._told:
-            self._told = True
-            self._engine.finish(self.spec.scan_id)
-
-    def take(self, event: typing.Any) -> None:
-        """Keep what came."""
-        if isinstance(event, Failed | Resend):
-            raise SystemExit(f"{event}")
-        if isinstance(event, Block):
-            self.final[event.start : event.start + len(event.data)] += event.final
-        if isinstance(event, Finished):
-            self.finished = event
-
-
-def work_off(engine: ClusterEngine, specs: list[ScanSpec], frames: Array, workers: int) -> Facts:
-    """Seconds until all scans are final, so many side by side."""
-    waiting, running, done = list(specs), list[Scan](), list[Scan]()
+def time_all(engine: ClusterEngine, specs: list[ScanSpec], frames: Array) -> Facts:
+    """Seconds until all scans are final."""
     begin = time.perf_counter()
-    while waiting or running:
-        while waiting and len(running) < workers:
-            running.append(Scan(engine, waiting.pop(0), frames))
-        for scan in running:
-            scan.push()
-        events = engine.poll()
-        for event in events:
-            for scan in running:
-                if scan.spec.scan_id == event.scan_id:
-                    scan.take(event)
-        done += [scan for scan in running if scan.finished]
-        running = [scan for scan in running if not scan.finished]
-        if not events:
-            time.sleep(0.005)
+    done = list(work_off(engine, [Feed(spec, lambda start, stop: frames[start:stop]) for spec in specs]))
     seconds = time.perf_counter() - begin
-    if any((scan.final > 1).any() for scan in done):
-        raise SystemExit("a frame has two final results")
-    steps = [scan.finished.step for scan in done if scan.finished]
-    final = [int(scan.final.sum()) for scan in done]
+    for feed in done:
+        if feed.finished is None or (feed.final > 1).any():
+            raise SystemExit(feed.failure or f"{feed.spec.scan_id}: a frame has two final results")
+    steps = [feed.finished.step for feed in done if feed.finished]
+    final = [int(feed.final.sum()) for feed in done]
     return {"seconds": round(seconds, 2), "steps": steps, "frames": specs[0].count, "final": final}
 
 
@@ -133,10 +90,10 @@ def measure(options: argparse.Namespace, folder: pathlib.Path) -> Facts:
     result: Facts = {}
     for workers in options.workers:
         with gpu_machine(folder, gpu, workers) as address, contextlib.closing(ClusterEngine(address, swift)) as engine:
-            work_off(engine, specs("first", workers), frames, workers)  # imports, and what else is done once
+            time_all(engine, specs("first", workers), frames)  # imports, and what else is done once
             if engine.workers != workers:
                 raise SystemExit(f"the engine sees {engine.workers} workers; want {workers}")
-            runs = [work_off(engine, specs(f"run {n}", options.scans), frames, workers) for n in range(options.repeats)]
+            runs = [time_all(engine, specs(f"run {n}", options.scans), frames) for n in range(options.repeats)]
             best = min(runs, key=lambda run: float(run["seconds"]))
             result[f"{workers} workers"] = {**best, "all_s": [run["seconds"] for run in runs]}
     alone = result[f"{options.workers[0]} workers"]["seconds"]

@@ -1,6 +1,7 @@
 """The command line: ``udvd denoise``, ``map``, ``assess``, ``simulate``, ``certs``, ``serve``, ``pretrain``, ``info``.
 
-Every command ends with exit code 0, or with one line on standard error and exit code 2;
+Every command ends with exit code 0, or with exit code 2 and one line on standard error, one for each file where
+several could not be used;
 ``--json`` adds one machine-readable last line on standard output.
 """
 
@@ -20,7 +21,7 @@ from udvd_core.errors import InputError, UdvdError
 from udvd_core.files.scan import plain
 
 COMMANDS: dict[str, tuple[typing.Any, str]] = {
-    "denoise": (denoise, "denoise a scan in a file"),
+    "denoise": (denoise, "denoise scans in files"),
     "map": (mapping, "map an element or a band of a scan, with its standard error"),
     "assess": (assess, "say how far a scan, or its denoised copy, can be trusted"),
     "simulate": (simulate, "simulate a scan with known truth"),
@@ -67,7 +68,10 @@ def main(argv: typing.Sequence[str] | None = None) -> int:
     """
     try:
         args = build_parser().parse_args(argv)
-        _show(COMMANDS[args.command][0].run(args), args.json)
+        outcome = COMMANDS[args.command][0].run(args)
+        _show(outcome, args.json)
+        if outcome.failures:
+            return max(_fail(sentence) for sentence in outcome.failures)
     except KeyboardInterrupt:
         return _fail("interrupted; no file was left half-written", INTERRUPTED)
     except UdvdError as error:
@@ -87,8 +91,8 @@ def main(argv: typing.Sequence[str] | None = None) -> int:
 
 
 def _show(outcome: Outcome, as_json: bool) -> None:
-    if outcome.warning:
-        print(f"udvd: warning: {' '.join(outcome.warning.split())}", file=sys.stderr)
+    for warning in outcome.warning.splitlines():
+        print(f"udvd: warning: {' '.join(warning.split())}", file=sys.stderr)
     if as_json:
         print(json.dumps(plain({**outcome.values, "warning": outcome.warning})))
     else:

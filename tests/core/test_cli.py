@@ -14,6 +14,7 @@ from udvd_core import cli
 from udvd_core.axes import Axis
 from udvd_core.commands import denoise
 from udvd_core.commands.outcome import Progress
+from udvd_core.engine import farm
 from udvd_core.engine.protocol import Block, Failed, Finished, Resend, Status
 from udvd_core.files import Scan, read_scan, write_scan
 from udvd_core.metrics import psnr
@@ -51,6 +52,7 @@ class FakeEngine:
 
     failure = ""
     unfinished = 0
+    workers = 1
 
     def open(self, spec):
         self.spec = spec
@@ -106,7 +108,7 @@ def fake(monkeypatch):
         pass
 
     monkeypatch.setattr(denoise, "_engine_type", lambda *_: Engine)
-    monkeypatch.setattr(denoise, "PUSH_FRAMES", 5)
+    monkeypatch.setattr(farm, "PUSH_FRAMES", 5)
     return Engine
 
 

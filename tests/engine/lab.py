@@ -73,6 +73,15 @@ class Served:
         return code
 
 
+def listens(processes, address):
+    """Which of some processes, of workers and what started them, listens at an address of dask."""
+    port = int(address.rpartition(":")[2])
+    (found,) = {
+        each for each in processes for at in each.net_connections() if at.laddr[1:] == (port,) and at.status == "LISTEN"
+    }
+    return found
+
+
 def free_port():
     """First of seven ports in a row that nobody uses; workers of pytest-xdist look in ranges of their own."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])

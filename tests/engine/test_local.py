@@ -15,6 +15,7 @@ from torchless import NO_TORCH
 from udvd_core import checkpoint
 from udvd_core.engine import child as child_module
 from udvd_core.engine import local as local_module
+from udvd_core.engine.farm import RETRIES, Feed, work_off
 from udvd_core.engine.local import LocalEngine
 from udvd_core.engine.protocol import Block, Failed, Finished, Resend, Status
 from udvd_core.engine.ring import Ring
@@ -244,6 +245,22 @@ def test_a_child_that_keeps_dying_is_given_up(quick, make_spec, drive, counts):
     assert late.of(Failed)[0].reason == failed.reason
     engine.finish("b")
     engine.abort("b")
+
+
+def test_in_a_queue_a_scan_that_ends_its_workers_is_given_up_and_the_next_is_denoised(quick, make_spec, counts):
+    engine, killed = quick(), set()
+    specs = [make_spec(name, model="raw") for name in ("bad", "good")]
+    frames = counts(specs[0])
+
+    def tell(running):
+        if running and running[0].spec.scan_id == "bad" and alive(engine.pid):
+            killed.add(engine.pid)
+            os.kill(engine.pid, signal.SIGKILL)
+
+    bad, good = work_off(engine, [Feed(spec, lambda start, stop: frames[start:stop]) for spec in specs], tell)
+    assert f"begun {1 + RETRIES} times" in bad.failure and "the engine process ended" in bad.failure
+    assert len(killed) == 1 + RETRIES and not good.failure
+    numpy.testing.assert_array_equal(good.data, frames[:, 0])
 
 
 def test_a_program_that_is_no_python_is_given_up_too(start, make_spec, drive, counts):

@@ -5,13 +5,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy
+import psutil
 import pytest
-from lab import ROOT
+from lab import ROOT, listens
 
 from udvd_core import cli
 from udvd_core.engine.cluster import ClusterEngine
+from udvd_core.engine.cluster_link import Link
+from udvd_core.engine.farm import Feed, work_off
 from udvd_core.engine.protocol import Failed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="starts and ends processes")
@@ -76,3 +80,43 @@ def test_live_scans_and_files_are_denoised_by_a_cluster_that_a_site_has(
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["final"] == told["frames"] == 64
     assert numpy.isfinite(numpy.load(target)["data"]).all()
+
+
+def test_a_queue_is_worked_off_by_all_workers_of_a_site_though_one_dies(
+    site, lab, port, make_spec, counts, tmp_path, capsys, monkeypatch
+):
+    address = scheduler(site, port)
+    nannies = [site("worker", address, *GPU) for _ in range(2)]
+    leave, places = Link.leave, []
+    monkeypatch.setattr(Link, "leave", lambda link, worker: (places.append(worker), leave(link, worker)))
+    killed = []
+
+    def tell(running):
+        begun = [scan.worker for scan in engine._scans.values() if scan.worker and scan.spec.scan_id != "warm-up"]
+        if begun and not killed:
+            killed.append(begun[0])
+            family = [child for nanny in nannies for child in psutil.Process(nanny.pid).children(recursive=True)]
+            listens(family, begun[0]).kill()
+
+    def feeds(*names):
+        for name in names:
+            spec = make_spec(name, (8, 8), model="raw")
+            frames = counts(spec)
+            yield Feed(spec, lambda start, stop, frames=frames: frames[start:stop])
+
+    with contextlib.closing(ClusterEngine(address, lab.swift)) as engine:
+        (first,) = work_off(engine, feeds("warm-up"))
+        while engine.workers < 2:  # the second is still starting
+            time.sleep(0.1)
+        done = list(work_off(engine, feeds(*"abcdef"), tell))
+    assert sorted(feed.spec.scan_id for feed in done) == list("abcdef") and killed
+    for feed in (first, *done):
+        assert not feed.failure and (feed.final == 1).all()
+        numpy.testing.assert_array_equal(feed.data, feed._frames(0, 64)[:, 0])
+    assert 2 <= len(set(places)) <= 3, "two workers, and the one that a nanny started anew"
+    files = [str(tmp_path / f"{name}.npy") for name in "xyz"]
+    for file in files:
+        numpy.save(file, numpy.random.default_rng(1).poisson(9.0, (5, 6, 64)).astype(numpy.float32))
+    command = ["denoise", *files, "--output", str(tmp_path / "out"), "--model", "raw"]
+    assert cli.main([*command, "--engine", address, "--certs", str(lab.swift)]) == 0, capsys.readouterr().err
+    assert capsys.readouterr().out.splitlines()[-1] == "3 of 3 scans denoised"

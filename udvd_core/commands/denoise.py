@@ -1,41 +1,40 @@
-"""``udvd denoise``: a scan from a file through an engine into a file."""
+"""``udvd denoise``: scans from files through an engine into files."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
+import itertools
 import math
 import pathlib
 import re
-import time
 import typing
-import uuid
 
-import numpy
-import numpy.typing
-
-import udvd_core
-from udvd_core.commands import error_files
+from udvd_core.commands import denoise_files, error_files
 from udvd_core.commands.outcome import Outcome, Progress
-from udvd_core.commands.scans import sha256
-from udvd_core.engine.protocol import Block, Engine, Failed, Finished, Resend, Status
-from udvd_core.errors import EngineError, InputError
-from udvd_core.files import Scan, check_output, read_scan, write_scan
-from udvd_core.settings import MODELS, ScanSpec, Training
-
-Array = numpy.typing.NDArray[numpy.float32]
+from udvd_core.engine.farm import Feed, work_off
+from udvd_core.engine.protocol import Engine
+from udvd_core.errors import EngineError, InputError, UdvdError
+from udvd_core.settings import MODELS, Training
 
 ENGINES = {"inline": "InlineEngine", "local": "LocalEngine"}
-PUSH_BYTES = 8 << 20
-PUSH_FRAMES = 256
+ERRORS = (UdvdError, MemoryError)
+"""What is the fault of one scan: the others are denoised all the same."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``udvd denoise``."""
-    parser.add_argument("input", metavar="IN", help="scan: .npy .npz .nhdf .h5 .ndata .hspy .zspy .dm3 .dm4")
     parser.add_argument(
-        "--output", metavar="OUT", required=True, help="denoised scan: .npy .npz .nhdf .h5 .ndata .hspy .zspy"
+        "input", metavar="IN", nargs="+", help="scans: .npy .npz .nhdf .h5 .ndata .hspy .zspy .dm3 .dm4"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="OUT",
+        required=True,
+        help="denoised scan: .npy .npz .nhdf .h5 .ndata .hspy .zspy; of several scans the folder for files of the same"
+        " names",
     )
     parser.add_argument(
         "--model",
@@ -61,106 +60,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Outcome:
-    """Denoise a file."""
-    source, target = pathlib.Path(args.input), pathlib.Path(args.output)
+    """Denoise a file, or one file after the other, as many side by side as the engine has workers."""
     training = _training(args)
     engine_type = _engine_type(args.engine, args.certs)
-    check_output(target)
-    error_files.check(args)
-    if target.exists() and source.exists() and target.samefile(source):
-        raise InputError(f"{target} is the scan itself; give another --output, the raw data stay as they are")
-    scan = read_scan(source, args.energy)
-    if args.frames and not scan.has_rows:
-        raise InputError(
-            f"--frames needs frames (y, x, q, E) and {source} holds spectra {scan.data.shape}: leave it out"
-        )
-    spec = ScanSpec(uuid.uuid4().hex, scan.scan_shape, scan.frame_shape, scan.energy, training=training)
-    begin = time.monotonic()
-    with Progress(f"denoising {source.name}") as progress:
-        data, covered, finished = denoise_scan(engine_type, spec, scan, progress)
-    provenance = {
-        **finished.provenance,
-        "program": f"nionswift-udvd {udvd_core.__version__}",
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "input": {"path": str(source.absolute()), "sha256": sha256(source)},
-        "seconds": round(time.monotonic() - begin, 1),
-        "frames_left_raw": spec.count - int(covered.sum()),
-    }
-    write_scan(target, _result(scan, spec, data), provenance)
-    missing = error_files.write(args, scan, finished.uncertainty, provenance)
-    missing = "; ".join(filter(None, (missing, _ending(args.certs))))
-    return _outcome(target, spec, finished, provenance, missing)
+    alone = denoise_files.each_alone(args)
+    runs: dict[str, denoise_files.Run] = {}
+    done: list[Outcome] = []
+    failed: dict[str, str] = {}
 
-
-def denoise_scan(
-    engine_type: typing.Callable[[], Engine], spec: ScanSpec, scan: Scan, progress: Progress
-) -> tuple[Array, numpy.typing.NDArray[numpy.bool_], Finished]:
-    """Take a scan through an engine.
-
-    Returns
-    -------
-    data : array, shape (n, E) or (n, q, E), float32
-        Denoised frames; frames that were not reached are the raw ones.
-    covered : bool array, shape (n,)
-        Which frames were denoised.
-    finished : Finished
-        The engine's last word.
-
-    Raises
-    ------
-    EngineError
-        When the engine gives up.
-    """
-    data = numpy.zeros((spec.count, *spec.output_shape), dtype=numpy.float32)
-    covered = numpy.zeros(spec.count, dtype=numpy.bool_)
-    engine = engine_type()
-    try:
-        engine.open(spec)
-        finished = _drive(engine, spec, scan, data, covered, progress)
-    finally:
-        engine.close()
-    for index in numpy.flatnonzero(~covered).tolist():
-        frame = scan.frames(index, index + 1)[0]
-        data[index] = frame if spec.training.frames else frame.sum(axis=0)
-    return data, covered, finished
-
-
-def _drive(
-    engine: Engine,
-    spec: ScanSpec,
-    scan: Scan,
-    data: Array,
-    covered: numpy.typing.NDArray[numpy.bool_],
-    progress: Progress,
-) -> Finished:
-    """Push all frames, then poll until the engine has finished; fills `data` and `covered`."""
-    batch = max(1, min(PUSH_FRAMES, PUSH_BYTES // (4 * spec.frame_shape[0] * spec.frame_shape[1])))
-    at, ended = 0, 0.0
-    while True:
-        stop = min(at + batch, spec.count)
-        if at < spec.count and engine.push(spec.scan_id, at, scan.frames(at, stop)):
-            at = stop
-            progress.update(0.0, f"{at} of {spec.count} frames read")
-            if at < spec.count:
-                continue
-            engine.finish(spec.scan_id)
-            ended = time.monotonic()
-        events = engine.poll()
-        for event in events:
-            if isinstance(event, Block):
-                data[event.start : event.start + len(event.data)] = event.data
-                covered[event.start : event.start + len(event.data)] = True
-            elif isinstance(event, Status):
-                share = (time.monotonic() - ended) / max(spec.training.budget_s, 1e-3) if at == spec.count else 0.0
-                progress.update(share, f"step {event.step}, {event.final} of {spec.count} frames final, {event.device}")
-            elif isinstance(event, Resend):
-                at = 0
-            elif isinstance(event, Failed):
-                raise EngineError(f"the scan cannot be denoised: {event.reason}")
+    def feeds() -> typing.Iterator[Feed]:
+        for one in alone:
+            try:
+                run = denoise_files.Run(one, training)
+            except ERRORS as error:
+                failed[one.input] = _sentence(error)
             else:
-                return event
-        if not events:
-            time.sleep(0.01)
+                runs[run.feed.spec.scan_id] = run
+                yield run.feed
+
+    def tell(running: typing.Sequence[Feed]) -> None:
+        if running:
+            steps = [feed.step() for feed in running]
+            over, note = len(done) + len(failed), steps[0][1]
+            if len(alone) > 1:
+                note = f"{over} done, {len(running)} at work; {runs[running[0].spec.scan_id].name}: {note}"
+            progress.update((over + sum(share for share, _ in steps)) / len(alone), note)
+
+    label = pathlib.Path(alone[0].input).name if len(alone) == 1 else f"{len(alone)} scans"
+    waiting = feeds()
+    if (first := next(waiting, None)) is not None:  # no engine where there is nothing to do
+        with contextlib.closing(engine_type()) as engine, Progress(f"denoising {label}") as progress:
+            for feed in work_off(engine, itertools.chain([first], waiting), tell):
+                run = runs.pop(feed.spec.scan_id)
+                try:
+                    done.append(run.write())
+                except ERRORS as error:
+                    failed[run.source] = _sentence(error)
+    return _outcome(alone, done, failed, _ending(args.certs))
 
 
 def _training(args: argparse.Namespace) -> Training:
@@ -223,33 +159,21 @@ def _ending(certs: str | None) -> str:
         return str(error)
 
 
-def _result(scan: Scan, spec: ScanSpec, data: Array) -> Scan:
-    """The denoised scan with the axes and metadata of the raw one."""
-    axes = scan.axes if spec.training.frames else (*scan.scan_axes, scan.energy)
-    shaped = data.reshape(tuple(axis.size for axis in axes))
-    return dataclasses.replace(scan, data=shaped, axes=axes, title=f"{scan.title} (Denoised)")
+def _sentence(error: BaseException) -> str:
+    return f"not enough memory ({error}): take a smaller scan" if isinstance(error, MemoryError) else str(error)
 
 
 def _outcome(
-    target: pathlib.Path, spec: ScanSpec, finished: Finished, provenance: dict[str, typing.Any], missing: str
+    alone: typing.Sequence[argparse.Namespace], done: list[Outcome], failed: dict[str, str], ending: str
 ) -> Outcome:
-    lines = []
-    if finished.final < spec.count:
-        lines.append(f"{finished.final} of {spec.count} frames were made final in {spec.training.budget_s:g} s")
-    if provenance["frames_left_raw"]:
-        lines.append(f"{provenance['frames_left_raw']} were not reached and are the raw counts")
-    if lines:
-        lines.append("give a larger --budget")
-    lines += [line for line in (finished.note, missing) if line]
-    values = {
-        "output": str(target),
-        "model": spec.training.model,
-        "frames": spec.count,
-        "final": finished.final,
-        "step": finished.step,
-        "seconds": provenance["seconds"],
-        "provenance": provenance,
-    }
-    seconds = provenance["seconds"]
-    text = f"{target}: {finished.final} of {spec.count} frames final after {finished.step} steps, {seconds} s"
-    return Outcome(text, values, "; ".join(lines))
+    """What became of one scan, or of several together."""
+    if len(alone) == 1:
+        if failed:
+            raise UdvdError(*failed.values())
+        (only,) = done
+        return dataclasses.replace(only, warning="; ".join(filter(None, (only.warning, ending))))
+    warnings = [f"{each.values['output']}: {each.warning}" for each in done if each.warning]
+    text = [each.text for each in done] + [f"{len(done)} of {len(alone)} scans denoised"]
+    values = {"scans": [each.values for each in done], "failed": failed}
+    failures = tuple(reason if source in reason else f"{source}: {reason}" for source, reason in failed.items())
+    return Outcome("\n".join(text), values, "\n".join(filter(None, (*warnings, ending))), failures)

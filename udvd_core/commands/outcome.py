@@ -19,12 +19,15 @@ class Outcome:
     values : dict
         The same for ``--json``.
     warning : str
-        One line the user should read though the command succeeded; empty if none.
+        Lines the user should read though the command succeeded; empty if none.
+    failures : tuple of str
+        A sentence for each part of the work that could not be done while the others were.
     """
 
     text: str
     values: dict[str, typing.Any]
     warning: str = ""
+    failures: tuple[str, ...] = ()
 
 
 class Progress:

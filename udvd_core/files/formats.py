@@ -103,6 +103,14 @@ def write_scan(path: str | pathlib.Path, scan: Scan, provenance: typing.Mapping[
         raise InputError(f"{path} cannot be written: {_first_line(error)}; is the disk full or protected?") from None
 
 
+def result_suffix(path: pathlib.Path) -> str:
+    """Suffix of a result that nobody named: that of its scan, or where such files are only read one that keeps axes."""
+    suffix = path.suffix.lower()
+    if suffix in WRITERS:
+        return path.suffix
+    return ".hspy" if suffix in READERS else ".npz"
+
+
 def check_output(path: str | pathlib.Path) -> None:
     """Refuse an output that could not be written, before any work is done for it.
 
