@@ -175,6 +175,60 @@ def test_a_frozen_child_is_replaced_and_nobody_waits_for_it(quick, make_spec, dr
     numpy.testing.assert_array_equal(scan.data, scan.frames[:, 0])
 
 
+HANG = """
+import os, pathlib
+from udvd_core.engine import service, watch
+watch.LOCAL_WAITS = 3
+def work(self, budget, plain=service.Service.work, mark=pathlib.Path({mark!r})):
+    if self._open and mark.exists():
+        mark.unlink()
+        os.read(os.pipe()[0], 1)  # nobody will write there; waits as for a GPU that does not answer
+    return plain(self, budget)
+service.Service.work = work
+"""
+
+
+@pytest.fixture
+def watched(site, start, tmp_path):
+    """Start engines that are looked at three times before they count as hung, and that hang once where this file is."""
+    mark = tmp_path / "hang"
+    site(NO_TORCH + HANG.format(mark=str(mark)))
+    return start, mark
+
+
+def test_a_computation_that_hangs_in_the_child_is_noticed(watched, make_spec, drive, counts):
+    start, mark = watched
+    engine, spec = start(), make_spec("a", (10, 10), model="raw")
+    scan = drive(engine, spec, counts(spec))
+    scan.push(6)
+    scan.wait(lambda: scan.of(Block))
+    pid = engine.pid
+    mark.touch()
+    scan.run()
+    assert "the engine hangs in" in scan.of(Resend)[0].reason and not alive(pid)
+    assert (scan.final == 1).all()
+    numpy.testing.assert_array_equal(scan.data, scan.frames[:, 0])
+
+
+def test_a_child_without_work_or_whose_results_nobody_fetches_does_not_hang(
+    watched, make_spec, drive, counts, monkeypatch
+):
+    engine, spec = watched[0](), make_spec("a", (100, 100), model="raw")
+    scan = drive(engine, spec, counts(spec))
+    scan.push(6)
+    scan.wait(lambda: scan.of(Block))
+    pid = engine.pid
+    time.sleep(6)  # which is twice as many looks
+    with monkeypatch.context() as patch:
+        patch.setattr(local_module, "ROOM_BYTES", 0)
+        scan.push(batch=100)
+        time.sleep(6)
+        assert not any(isinstance(event, Finished) for event in engine._events), "its pipe is full"
+    scan.run()
+    assert engine.pid == pid and not scan.of(Resend)
+    numpy.testing.assert_array_equal(scan.data, scan.frames[:, 0])
+
+
 @pytest.mark.parametrize("then", ["goes on", "dies"])
 def test_a_full_ring_says_so_and_loses_nothing(quick, make_spec, drive, counts, then):
     engine = quick(ring_bytes=4096)  # 32 spectra of 32 channels

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import importlib.util
+import itertools
 import logging
 import os
 import pathlib
@@ -28,10 +30,14 @@ from udvd_core.settings import ScanSpec
 
 if typing.TYPE_CHECKING:
     from udvd_core.engine.cluster_service import ClusterService
+    from udvd_core.engine.watch import Watch
 
-BEAT_S = 0.5
+BEAT_S, LOOK_BEATS = 0.5, 2
+"""Of the thread that beats: it looks whether the main thread hangs at every second beat."""
 SILENCE_S = 60.0
 SLICE_S = 0.1
+IDLE_S = 1.0
+"""An idle main thread says so often that it does not hang."""
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +60,7 @@ class Host:
         self._todo: collections.deque[wire.Message] = collections.deque()
         self._state = ("", 1)
         self._heard = time.monotonic()
+        self._watch: Watch | None = None
 
     def run(self, cluster: tuple[str, str] | None = None) -> None:
         """Serve until the parent is gone or says so; with a `cluster` (address, certificates) over there."""
@@ -61,7 +68,9 @@ class Host:
         threading.Thread(target=self._beat, name="udvd-beat", daemon=True).start()
         torch, self._service = _prepare(self._folder, cluster)  # may take seconds: the parent is watched by now
         self._sender.send("hello", pid=os.getpid(), version=udvd_core.__version__, torch=torch)
+        self._watch = _watch_this_thread()
         while True:
+            self._moves()
             for message in self._orders_now(wait=self._service.idle and not self._todo):
                 if message["kind"] == "end":
                     self._service.close()
@@ -72,17 +81,26 @@ class Host:
             while self._todo and self._obey(self._todo[0]):
                 self._todo.popleft()
             for event in self._service.work(SLICE_S):
-                wire.send_event(self._sender, event)
+                wire.send_event(self._sender, event)  # waits where the parent does not read, and then nobody looks
+                self._moves()
             if (state := (self._service.state, self._service.workers)) != self._state:
                 self._state = state
                 self._sender.send("state", text=state[0], workers=state[1])
 
     def _orders_now(self, wait: bool) -> list[wire.Message]:
-        """Orders that have come; waits for the first where there is nothing else to do."""
-        messages = [self._inbox.get()] if wait else []
-        while not self._inbox.empty():
-            messages.append(self._inbox.get())
+        """Orders that have come; waits a while for the first where there is nothing else to do."""
+        messages = []
+        with contextlib.suppress(queue.Empty):
+            if wait:
+                messages.append(self._inbox.get(timeout=IDLE_S))
+            while True:
+                messages.append(self._inbox.get_nowait())
         return messages
+
+    def _moves(self) -> None:
+        """The main thread does not hang."""
+        if self._watch is not None:
+            self._watch.moves()
 
     def _obey(self, message: wire.Message) -> bool:
         """Carry an order out; False where there is no room for its frames yet."""
@@ -115,12 +133,16 @@ class Host:
             self._leave()
 
     def _beat(self) -> None:
-        """Thread: tells the parent that this process lives; ends the process when the parent is silent."""
-        while time.monotonic() - self._heard < SILENCE_S:
+        """Thread: tells the parent that this process lives; ends it when the parent is silent or the work hangs."""
+        for number in itertools.count():
+            if time.monotonic() - self._heard > SILENCE_S:
+                break
             try:
                 self._sender.send("beat")
             except (OSError, ValueError):
                 break
+            if self._watch is not None and number % LOOK_BEATS == 0:
+                self._watch.look()
             time.sleep(BEAT_S)
         self._leave()
 
@@ -137,6 +159,15 @@ def _prepare(checkpoints: pathlib.Path, cluster: tuple[str, str] | None) -> tupl
     from udvd_core.engine.cluster_service import ClusterService
 
     return "", ClusterService(*cluster)
+
+
+def _watch_this_thread() -> Watch | None:
+    """What notices when a computation in this thread hangs; None without psutil, which is installed with torch."""
+    if importlib.util.find_spec("psutil") is None:
+        return None
+    from udvd_core.engine import watch
+
+    return watch.Watch(threading.current_thread(), "the engine", watch.LOCAL_WAITS)
 
 
 def _warm_up() -> str:

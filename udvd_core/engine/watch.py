@@ -14,9 +14,10 @@ import threading
 import psutil
 
 LOOK_S = 1.0
-WAITS, COMPUTES = 6, 120
-"""Looks in a row with the thread in the same call; counted and not timed, so that a process that was stopped as a
-whole and goes on is not taken for hung."""
+WAITS, LOCAL_WAITS, COMPUTES = 6, 30, 120
+"""Looks in a row with the thread in the same call, the second for a process of low priority beside Swift, which may
+wait long for a disk; counted and not timed, so that a process that was stopped as a whole and goes on is not taken for
+hung."""
 
 log = logging.getLogger(__name__)
 
@@ -30,37 +31,43 @@ class Watch:
         A running one, which says `moves` whenever it begins anew.
     what : str
         What it does, for the log.
+    waits : int
+        Looks in a row that it may wait in one call.
     """
 
-    def __init__(self, thread: threading.Thread, what: str) -> None:
-        self._thread, self._what = thread, what
+    def __init__(self, thread: threading.Thread, what: str, waits: int = WAITS) -> None:
+        self._thread, self._what, self._most_waits = thread, what, waits
         self._process = psutil.Process()
         self._seen: tuple[object, ...] = ()
         self._used = -1.0
         self._same = self._waits = 0
 
     def start(self) -> None:
-        """Look every `LOOK_S` from now on, in a thread of its own."""
+        """`look` every `LOOK_S` from now on, in a thread of its own."""
         threading.Thread(target=self._run, name="udvd-watch", daemon=True).start()
 
     def moves(self) -> None:
         """It does not hang; called by the thread itself."""
         self._seen = ()
 
+    def look(self) -> None:
+        """Look once, and end this process if the thread hangs; called every `LOOK_S`."""
+        if self.hangs():
+            log.critical("%s hangs in %s: this process ends, to be started again", self._what, self._last_line())
+            os._exit(1)
+
     def hangs(self) -> bool:
-        """Look once."""
+        """Whether it hangs, as far as this look and those before it tell."""
         seen, used = self._place(), self._processor()
         stands = seen == self._seen
         self._same = self._same + 1 if stands else 0
         self._waits = self._waits + 1 if stands and used == self._used else 0
         self._seen, self._used = seen, used
-        return self._waits >= WAITS or self._same >= COMPUTES
+        return self._waits >= self._most_waits or self._same >= COMPUTES
 
     def _run(self) -> None:
         while self._thread.is_alive():
-            if self.hangs():
-                log.critical("%s hangs in %s: this process ends, to be started again", self._what, self._last_line())
-                os._exit(1)
+            self.look()
             self._thread.join(LOOK_S)
 
     def _place(self) -> tuple[object, ...]:
