@@ -23,7 +23,7 @@ import time
 import typing
 
 import udvd_core
-from udvd_core.engine import wire
+from udvd_core.engine import memory, wire
 from udvd_core.engine.ring import RingReader
 from udvd_core.engine.service import Service
 from udvd_core.settings import ScanSpec
@@ -67,6 +67,7 @@ class Host:
         threading.Thread(target=self._read, name="udvd-orders", daemon=True).start()
         threading.Thread(target=self._beat, name="udvd-beat", daemon=True).start()
         torch, self._service = _prepare(self._folder, cluster)  # may take seconds: the parent is watched by now
+        memory.settle()
         self._sender.send("hello", pid=os.getpid(), version=udvd_core.__version__, torch=torch)
         self._watch = _watch_this_thread()
         while True:
