@@ -74,10 +74,12 @@ class Intake:
         if sparks.any():
             clean = numpy.where(sparks, numpy.float32(numpy.nan), clean)
         new = self._buffer.put(start, clean)
-        self._ceiling.watch(frames[~known])
+        fresh = frames[~known] if known.any() else frames
+        self._ceiling.watch(fresh)
         if self._flat is None and not self.sums_rows:  # else what is saturated differs from pixel to pixel
             self._buffer.ceiling = self._ceiling.value
-        self._bad_pixels += int((~numpy.isfinite(frames[~known])).sum())
+        if not numpy.isfinite(fresh.sum()):  # a sum costs less than a look at each pixel
+            self._bad_pixels += int((~numpy.isfinite(fresh)).sum())
         self._sparks += int(sparks[~known].sum())
         return new
 

@@ -48,7 +48,9 @@ class Ceiling:
         """Look at new frames, shape (n, q, E), counts; one pass over them where nothing saturates."""
         if not frames.size:
             return
-        top = float(numpy.max(frames, initial=-math.inf, where=numpy.isfinite(frames)))
+        top = float(frames.max())
+        if not math.isfinite(top):  # which is rare, and slower by far
+            top = float(numpy.max(frames, initial=-math.inf, where=numpy.isfinite(frames)))
         if not math.isfinite(top) or top < self._top:
             self._count(frames, self._top)
             return
@@ -62,12 +64,13 @@ class Ceiling:
         self._all += frames.size
         if top <= 0:
             return
-        near = (frames >= top - max(SIGMAS * math.sqrt(top), 1.0)) & (frames <= top)
-        at = frames == top
-        self._at += int(at.sum())
-        self._below += int(near.sum()) - int(at.sum())
-        frame, row, channel = numpy.nonzero(at)
-        last = frames.shape[2] - 1
-        before = (channel > 0) & (frames[frame, row, numpy.maximum(channel - 1, 0)] >= BESIDE * top)
-        after = (channel < last) & (frames[frame, row, numpy.minimum(channel + 1, last)] >= BESIDE * top)
+        flat, channels = frames.reshape(-1), frames.shape[2]
+        near = numpy.flatnonzero(flat >= top - max(SIGMAS * math.sqrt(top), 1.0))
+        counts = flat[near]
+        at = near[counts == top]
+        self._at += at.size
+        self._below += int((counts < top).sum())
+        channel = at % channels
+        before = (channel > 0) & (flat[numpy.maximum(at - 1, 0)] >= BESIDE * top)
+        after = (channel < channels - 1) & (flat[numpy.minimum(at + 1, flat.size - 1)] >= BESIDE * top)
         self._peaked += int((before | after).sum())

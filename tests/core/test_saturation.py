@@ -55,6 +55,23 @@ def test_constant_or_empty_frames_have_no_ceiling(frames):
     assert math.isinf(watched(frames[:0]).value)
 
 
+def test_values_that_are_not_finite_do_not_hide_a_ceiling(rng):
+    frames = numpy.minimum(peak(rng), 4095)
+    limit, clipped = watched(frames).value, int((frames == 4095).sum())
+    frames[::7, :, 3], frames[3, 0, 50], frames[4, 0, 50] = numpy.nan, numpy.inf, -numpy.inf
+    found = watched(frames)
+    assert found.value == limit == 4095 and f"{clipped} pixels saturate" in found.note
+
+
+def test_a_pixel_has_no_neighbours_beyond_its_row():
+    frames = numpy.zeros((20, 3, 32), numpy.float32)
+    frames[:, :, 31] = 4095
+    frames[:, :, 0] = 4000  # of the next row: not beside it
+    assert math.isinf(watched(frames).value)
+    frames[:, :, 30] = 4000
+    assert watched(frames).value == 4095
+
+
 @pytest.mark.parametrize("simulate", [simulate_hbn, simulate_phonon])
 def test_scans_that_nothing_clips_have_no_ceiling(simulate):
     counts, _ = recorded(simulate, (16, 16), 128, 20000, seed=5)
