@@ -42,11 +42,11 @@ def denoise(capsys):
 
 def test_each_scan_goes_into_a_file_of_its_name(here, denoise):
     scans = {name: here(name, level) for name, level in (("a.nhdf", 3), ("b.npz", 5), ("old/c.ndata", 7))}
-    code, told, errors = denoise(*scans, "--output", "new")
+    code, told, errors = denoise(*scans, "--output", "2026.11.28")
     assert (code, errors, told["failed"]) == (0, [], {})
-    assert sorted(path.name for path in pathlib.Path("new").iterdir()) == ["a.nhdf", "b.npz", "c.ndata"]
+    assert sorted(path.name for path in pathlib.Path("2026.11.28").iterdir()) == ["a.nhdf", "b.npz", "c.ndata"]
     for name, scan in scans.items():
-        result = read_scan(pathlib.Path("new", pathlib.Path(name).name))
+        result = read_scan(pathlib.Path("2026.11.28", pathlib.Path(name).name))
         numpy.testing.assert_array_equal(result.data, scan.data)
         assert result.axes == scan.axes
     assert [each["final"] for each in told["scans"]] == [12, 12, 12]

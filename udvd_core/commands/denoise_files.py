@@ -22,6 +22,7 @@ from udvd_core.engine.farm import Feed
 from udvd_core.engine.protocol import Finished
 from udvd_core.errors import InputError
 from udvd_core.files import Scan, check_output, read_scan, result_suffix, write_scan
+from udvd_core.files.formats import READERS
 from udvd_core.settings import ScanSpec, Training
 
 Array = numpy.typing.NDArray[numpy.float32]
@@ -164,7 +165,7 @@ def _make_folder(option: str, path: str | None) -> None:
     if path is None or _is_folder(path):
         return
     folder = pathlib.Path(path)
-    if folder.exists() or folder.suffix:
+    if folder.exists() or folder.suffix.lower() in READERS:
         raise InputError(f"--{option} is {path}; want a folder for several scans")
     try:
         folder.mkdir()
