@@ -6,7 +6,8 @@ import typing
 
 from nion.swift.model import Activity
 
-from udvd_core.engine.protocol import Event
+from udvd_core.engine.farm import RETRIES
+from udvd_core.engine.protocol import Event, Resend
 
 from .job import Job, Phase
 from .queue_file import Entry, State
@@ -57,6 +58,7 @@ class Run:
         self._replay = replay
         self._clock = clock
         self._started = clock()
+        self._lost = 0
         self._activity = Reprocessing(f"UDVD {entry.title}")
         Activity.append_activity(self._activity)
 
@@ -66,6 +68,9 @@ class Run:
         for event in events:
             if event.scan_id == job.spec.scan_id:
                 job.take(event)
+                self._lost += isinstance(event, Resend)
+        if self._lost > RETRIES:  # it may be what ends the engine, and others wait
+            job.fail(f"begun {1 + RETRIES} times and lost again: {job.note}")
         if job.phase is not Phase.DONE and not self._replay.state.ended:
             self._read(share * READ_S)
         job.tick(share)

@@ -17,7 +17,7 @@ from nionswift_plugin.udvd_live.queue_file import QueueFile, Settings, State, pr
 from nionswift_plugin.udvd_live.replay import Replay
 from nionswift_plugin.udvd_live.reprocess_panel import settings_of
 from udvd_core.engine.inline import InlineEngine
-from udvd_core.engine.protocol import Block, Finished
+from udvd_core.engine.protocol import Block, Finished, Resend
 from udvd_core.errors import EngineError, InputError
 from udvd_core.settings import MapWindow, Training
 
@@ -48,6 +48,27 @@ class Failing(InlineEngine):
             if isinstance(event, Block) and event.final:
                 raise RuntimeError("broken")
         return events
+
+
+class Losing(InlineEngine):
+    """Ends whenever it works at its first scan, and is there again."""
+
+    bad = None
+
+    def open(self, spec):
+        self.bad = self.bad or spec
+        super().open(spec)
+
+    def poll(self):
+        if self.bad is None or self.bad.scan_id not in self._ids:
+            return super().poll()
+        self._service.abort(self.bad.scan_id)
+        self._service.open(self.bad)
+        return [Resend(self.bad.scan_id, "the engine process ended")]
+
+    def abort(self, scan_id):
+        self._ids.discard(scan_id)
+        super().abort(scan_id)
 
 
 @pytest.fixture(autouse=True)
@@ -285,6 +306,17 @@ def test_what_goes_wrong_ends_one_entry_and_leaves_earlier_results(bare_swift, c
     assert "broken" in companion.reprocessor.queue.entries[0].reason
     assert numpy.array_equal(results(bare_swift)[0].data[:], before)
     assert results(bare_swift)[0].metadata["udvd"]["state"] == "final"
+
+
+def test_a_scan_that_ends_its_engine_again_and_again_fails_and_the_next_is_done(bare_swift, companion):
+    scans = [add_scan(bare_swift, spectra(6, 5, 32), number=number) for number in (7, 8)]
+    companion.reprocessor.own.engine = Losing()
+    companion.reprocessor.add(scans, RAW)
+    assert work_off(bare_swift, companion) == [State.FAILED, State.DONE]
+    failed = companion.reprocessor.queue.entries[1]
+    assert failed.reason == "begun 4 times and lost again: the engine process ended"
+    (denoised,) = [item for item in results(bare_swift) if "(Denoised)" in item.title]
+    assert denoised.title == f"{scans[1].title} (Denoised)" and numpy.array_equal(denoised.data[:], scans[1].data[:])
 
 
 def test_without_an_engine_the_queue_waits_and_says_why(bare_swift, companion, monkeypatch):
