@@ -1,8 +1,9 @@
-"""Tiles of a large frame whose middle parts equal the same parts of the whole."""
+"""Tiles of a large frame whose middle parts equal the same parts of the whole, and batches of few sizes."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 GRID = 4
 """The network halves its frames twice: tiles start and end on multiples of this, from both ends."""
@@ -50,3 +51,16 @@ def tiles(size: int, length: int, halo: int = HALO) -> list[Tile]:
         last = size - max(0, size - stop - halo) // GRID * GRID
         result.append(Tile(slice(first, last), slice(start, stop)))
     return result
+
+
+def batches(count: int, most: int) -> list[slice]:
+    """Cover `count` frames with batches of `most`, and what is left with powers of two.
+
+    oneDNN compiles its convolutions for each size of a batch and keeps a thousand of them, some 20 MB; and while a scan
+    runs, frames come in any number.
+    """
+    sizes = [most] * (count // most)
+    left = count % most
+    sizes += [1 << bit for bit in reversed(range(left.bit_length())) if left >> bit & 1]
+    ends = itertools.accumulate(sizes)
+    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]

@@ -21,6 +21,7 @@ from udvd_core.errors import WeightsError
 from udvd_core.framing import neighbour_table, pattern_for
 from udvd_core.normalise import Standard, plain_scale, standard_from
 from udvd_core.settings import ScanSpec, Training
+from udvd_core.tiling import batches
 from udvd_core.trainer import Trainer
 
 Array = numpy.typing.NDArray[numpy.float32]
@@ -126,10 +127,8 @@ class UdvdModel:
     def _denoised(self, numbers: Index, standard: Standard, most: int) -> Array:
         """Standardised denoised frames, at most so many at once."""
         parts = [
-            inference.denoise(
-                self._trainer.best, self._windows(numbers[start : start + most], standard)[0], clamp=self._published
-            )
-            for start in range(0, numbers.size, most)
+            inference.denoise(self._trainer.best, self._windows(numbers[part], standard)[0], clamp=self._published)
+            for part in batches(numbers.size, most)
         ]
         return numpy.concatenate(parts)
 

@@ -10,7 +10,7 @@ from udvd_core import inference
 from udvd_core.blindspot import BlindspotNetwork
 from udvd_core.framing import GRID, LINE
 from udvd_core.tiling import GRID as STEP
-from udvd_core.tiling import HALO, tiles
+from udvd_core.tiling import HALO, batches, tiles
 
 
 @given(st.integers(1, 1500), st.integers(1, 700), st.integers(0, 300))
@@ -24,6 +24,18 @@ def test_tiles_cover_once_and_keep_to_the_grid(size, length, halo):
         assert tile.outer.start % STEP == 0 and (size - tile.outer.stop) % STEP == 0
         assert 0 <= tile.outer.start <= max(0, tile.inner.start - halo)
         assert min(size, tile.inner.stop + halo) <= tile.outer.stop <= size
+
+
+@given(st.integers(0, 5000), st.integers(1, 700))
+def test_batches_cover_once_and_are_never_too_large(count, most):
+    found = batches(count, most)
+    assert [n for part in found for n in range(part.start, part.stop)] == list(range(count))
+    assert all(0 < part.stop - part.start <= most for part in found)
+
+
+def test_batches_of_any_number_of_frames_have_few_sizes():
+    sizes = {part.stop - part.start for count in range(2000) for part in batches(count, 100)}
+    assert sizes == {100, 64, 32, 16, 8, 4, 2, 1}
 
 
 @pytest.mark.parametrize("size", [600, 601, 602, 603])

@@ -21,6 +21,7 @@ from udvd_core.guide import Guide
 from udvd_core.lowrank.scaled import Read
 from udvd_core.noise import NoiseModel
 from udvd_core.split import Split
+from udvd_core.tiling import batches
 from udvd_core.trust.likelihood import floor, likelihoods
 
 Array = numpy.typing.NDArray[numpy.float32]
@@ -196,9 +197,7 @@ class Corrector:
 
     def _batches(self, piece: Piece, pixels: int) -> typing.Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
         """Spectra that go through the network together, on its device."""
-        step = max(1, pixels // piece.own.shape[2])
-        for start in range(0, len(piece.own), step):
-            part = slice(start, start + step)
+        for part in batches(len(piece.own), max(1, pixels // piece.own.shape[2])):
             own, around = (torch.from_numpy(x[part]).to(self._device) for x in (piece.own, piece.around))
             yield part, own, around
 
