@@ -40,7 +40,7 @@ def test_the_end_of_a_scan_gives_memory_back(make_spec, counts, monkeypatch):
 
 def guides():
     """How many there are in this process."""
-    return sum(isinstance(each, Guide) for each in gc.get_objects())
+    return sum(type(each) is Guide for each in gc.get_objects())
 
 
 def test_nothing_of_a_model_stays_when_its_scan_has_ended(make_spec, counts):
