@@ -81,7 +81,7 @@ def table(lines: list[Line], methods: list[str]) -> str:
             margin = _psnr(lines, scan, "guide", region) - _psnr(lines, scan, RIVAL, region)
             best = _psnr(lines, scan, RIVAL, region, best=True)
             rows.append([scan[0], f"{scan[1]:g}", region, *map(_cell, [*values, best, margin])])
-        for title, key in (("error / flat mean", "over_flat"), ("rank", "rank"), ("seconds", "seconds")):
+        for title, key in (("error / flat mean", "over_flat"), ("rank", "rank"), ("processor s", "cpu_s")):
             values = [_mean(lines, scan, method, lambda line, key=key: line.get(key)) for method in used]
             if not all(map(math.isnan, values)):
                 rows.append([scan[0], f"{scan[1]:g}", title, *map(_cell, values), "", ""])
@@ -99,8 +99,8 @@ def check(lines: list[Line], judged: str) -> bool:
         regions = {name for line in lines if (line["kind"], line["dose"]) == scan for name in line["psnr"]}
         over_raw = min(_psnr(lines, scan, judged, r) - _psnr(lines, scan, "raw", r) for r in sorted(regions))
         passed.append(_told(f"{scan[0]} {scan[1]:g}: dB above raw, its worst region", over_raw, over_raw >= 0))
-        seconds = _mean(lines, scan, judged, lambda line: line["seconds"])
-        passed.append(_told(f"{scan[0]} {scan[1]:g}: seconds", seconds, seconds <= LONGEST_S))
+        seconds = _mean(lines, scan, judged, lambda line: line["cpu_s"])
+        passed.append(_told(f"{scan[0]} {scan[1]:g}: processor seconds", seconds, seconds <= LONGEST_S))
         flat = _mean(lines, scan, judged, lambda line: line.get("over_flat"))
         passed.append(_told(f"{scan[0]} {scan[1]:g}: error by that of the flat mean", flat, flat <= FLAT_LIMIT))
         leads = {
