@@ -168,6 +168,7 @@ def test_a_frozen_child_is_replaced_and_nobody_waits_for_it(quick, make_spec, dr
         longest = max(longest, time.monotonic() - at)
     scan.wait(lambda: scan.of(Resend))
     assert time.monotonic() - begin < 20, "its parent does not wait for ever"
+    assert "silent for too long" in scan.of(Resend)[0].reason
     assert longest < 0.9, "a push that waited for the child would wait for its end, a second"
     assert not alive(pid)
     scan.at = 0

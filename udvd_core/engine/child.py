@@ -17,7 +17,9 @@ from udvd_core.engine import wire
 from udvd_core.errors import EngineError
 
 BEAT_S = 1.0
-SILENCE_S = 6.0
+SILENCE_S = (
+    12.0  # it beats twice a second; at low priority, among seven busy programs, 6 s without a beat have been seen
+)
 START_S = 120.0  # to begin to speak: at low priority, on a busy machine with a cold disk, it may take a minute
 LOW_PRIORITY_WITHOUT_WINDOW = 0x00004000 | 0x08000000  # Windows' process creation flags
 
@@ -85,6 +87,8 @@ class Child:
         except OSError as error:
             raise EngineError(f"engine cannot be started with {python}: {error}; choose another interpreter") from None
         self._silent_from = time.monotonic() + START_S
+        self.silent = False
+        """Whether it was ended because it had said nothing for too long."""
         self._ended = threading.Event()
         self._orders: queue.SimpleQueue[wire.Message | None] = queue.SimpleQueue()
         self._threads = [
@@ -154,4 +158,5 @@ class Child:
         while not self._ended.wait(BEAT_S):
             self.order("beat")
             if time.monotonic() > self._silent_from:
+                self.silent = True
                 self._process.kill()

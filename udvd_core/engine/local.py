@@ -224,7 +224,9 @@ class LocalEngine:
         return True
 
     def _last_words(self) -> str:
-        """The last line that the child wrote to its log."""
+        """Why the child ended: its silence, or the last line that it wrote to its log."""
+        if self._child.silent:
+            return "it was silent for too long"
         try:
             lines = (self._folder / "engine.log").read_text(errors="replace").strip().splitlines()
         except OSError:
