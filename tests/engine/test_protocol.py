@@ -165,7 +165,7 @@ def test_two_scans_at_once_do_not_mix(engine, scan_id, make_spec, drive, counts)
         make_spec(scan_id, model="raw"),
         make_spec(next(scan_ids), (3, 4), rows=2, frames=True, model="raw"),
     )
-    three_spec = make_spec(next(scan_ids), (6,))
+    three_spec = make_spec(next(scan_ids), (6,), budget_s=4.0)
     one, two, three = (drive(engine, spec, counts(spec)) for spec in (one_spec, two_spec, three_spec))
     for stop in range(3, 13, 3):
         one.push(stop)
