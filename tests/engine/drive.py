@@ -12,7 +12,7 @@ ENERGY = Axis(32, 100.0, 1.0, "eV", "E")
 
 
 def spec_for(scan_id, scan_shape=(4, 5), rows=1, maps=(), **training):
-    training = {"device": "cpu", "width": 2, "budget_s": 0.7, "preview_s": 0.1, **training}
+    training = {"device": "cpu", "width": 2, "budget_s": 1.5, "preview_s": 0.1, **training}
     return ScanSpec(
         scan_id, scan_shape, (rows, ENERGY.size), ENERGY, tuple(maps), Training(**{"model": "udvd", **training})
     )

@@ -24,7 +24,7 @@ def sit(make_spec, counts, tmp_path):
     seats = []
 
     def begin():
-        spec = make_spec("a", (20, 20), rows=16, model="raw", frames=True, memory_bytes=1 << 20)
+        spec = make_spec("a", (20, 20), rows=16, model="raw", frames=True, memory_bytes=1 << 20, budget_s=0.7)
         frames = counts(spec)
         seats.append(Seat(spec, ("swift", 1, 1), {}, tmp_path))
         for start in range(0, spec.count, 20):
