@@ -17,9 +17,7 @@ from udvd_core.engine import wire
 from udvd_core.errors import EngineError
 
 BEAT_S = 1.0
-SILENCE_S = (
-    12.0  # it beats twice a second; at low priority, among seven busy programs, 6 s without a beat have been seen
-)
+SILENCE_S = 12.0  # it beats twice a second; among seven busy programs 6 s without a beat have been seen
 START_S = 120.0  # to begin to speak: at low priority, on a busy machine with a cold disk, it may take a minute
 LOW_PRIORITY_WITHOUT_WINDOW = 0x00004000 | 0x08000000  # Windows' process creation flags
 
