@@ -243,7 +243,7 @@ def denoised(positions, rng):
         intensity=rng.uniform(1, 2, positions),
         scale=rng.uniform(1, 2, 160).astype(numpy.float32),
         spectra=spectra,
-        risk=numpy.array([2.0, 0.5]),
+        risk=rng.uniform(0.5, 2.0, (positions, 2)),
         weights=numpy.full((positions, 1), positions**-0.5),
         spectrum_risk=numpy.array([1e-9]),
     )
@@ -272,7 +272,7 @@ def test_maps_without_a_common_channel_share_the_errors_of_denoised_spectra_but_
     shared = shared_error(spectra, ENERGY, (one, other), errors)
     known = errors.uncertainty
     first, second = ((known.spectra * known.scale)[:, ENERGY.window(*window.signal)].sum(1) for window in (one, other))
-    expected = known.intensity * (known.risk * first * second).sum()
+    expected = known.intensity * (known.risk * first * second).sum(1)
     numpy.testing.assert_allclose(shared, expected, rtol=1e-6)
 
 

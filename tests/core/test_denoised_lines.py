@@ -50,7 +50,7 @@ def left_over(expected, rng, smoothed=False):
         loadings = numpy.sqrt(risk)[:, None] * noise
     wrong = numpy.transpose(loadings) @ spectra
     empty = numpy.zeros((number, 0)), numpy.zeros(0)
-    known = Uncertainty(numpy.arange(number), intensity, scale, spectra, risk, *empty)
+    known = Uncertainty(numpy.arange(number), intensity, scale, spectra, numpy.tile(risk, (number, 1)), *empty)
     return expected + wrong * scale * numpy.sqrt(intensity)[:, None], DenoisedCovariance(known, numpy.arange(number))
 
 

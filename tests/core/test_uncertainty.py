@@ -71,3 +71,9 @@ def test_it_survives_a_journey(uncertainty):
         again.variance(weights, channels, numbers), uncertainty.variance(weights, channels, numbers), rtol=1e-4
     )
     assert again.packed().dtype == numpy.float32
+
+
+@pytest.mark.parametrize("cut", [slice(0, -1), slice(0, 12)])
+def test_numbers_of_another_version_are_refused(uncertainty, cut):
+    with pytest.raises(ValueError, match="of another version"):
+        Uncertainty.unpacked(uncertainty.packed()[cut])

@@ -65,7 +65,7 @@ def keep_errors(item):
         numpy.ones(count),
         numpy.full(CHANNELS, 3.0, numpy.float32),
         rng.normal(size=(2, CHANNELS)),
-        numpy.array([0.5, 0.2]),
+        numpy.full((count, 2), (0.5, 0.2)),
         rng.normal(size=(count, 2)) / math.sqrt(count),
         numpy.array([0.1, 0.3]),
     )

@@ -142,7 +142,7 @@ def test_denoised_phonons_have_the_sigma_of_denoising(swift):
         numpy.ones(COUNT),
         numpy.full(512, 3.0, numpy.float32),
         rng.normal(size=(2, 512)),
-        numpy.array([0.5, 0.2]),
+        numpy.full((COUNT, 2), (0.5, 0.2)),
         rng.normal(size=(COUNT, 2)) / COUNT**0.5,
         numpy.array([0.1, 0.3]),
     )

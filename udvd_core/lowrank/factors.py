@@ -37,8 +37,8 @@ class Factors:
         A scaled frame times its transpose is a raw loading with noise of unit variance.
     loadings : array, shape (known, r)
         Raw loadings.
-    risk : array, shape (r,)
-        Expected squared error of the denoised loadings, averaged over positions.
+    risk : array, shape (known, r)
+        Expected squared error of the denoised loadings.
     weights : array, shape (known, s)
         Orthonormal maps that the spectra were regressed on.
     spectrum_risk : array, shape (s,)
@@ -102,20 +102,23 @@ def nothing(factors: Factors) -> Factors:
 
 
 def smooth_maps(loadings: Array, place: Place) -> tuple[Array, Array]:
-    """Denoise maps of unit noise, shape (known, r), strongest first; also the expected squared error of each, (r,).
+    """Denoise maps of unit noise, shape (known, r), strongest first; also their expected squared errors, (known, r).
 
     Notes
     -----
     Stein's estimate has a noise of its own, which may say next to nothing of a flat map; what the mixture expects,
-    the mean answer to a sample's own noise, has none. The larger one counts.
+    the mean answer to a sample's own noise, has none. The larger one counts, on average. Where a map lies still,
+    the noise that comes through is the square of the answer; so the error is distributed, which for a map
+    with single atoms it is, too, within a third.
     """
-    result, risk = numpy.empty_like(loadings), numpy.empty(loadings.shape[1])
+    result, risk = numpy.empty_like(loadings), numpy.empty_like(loadings)
     for k, values in enumerate(loadings.T):
         level = values.mean()
         shrunk = smooth(place.spread(values - level), place.sizes)
         result[:, k] = place.gather(shrunk.estimate) + level
-        answer = min(max(shrunk.divergence, 1.0 / values.size), 1.0)  # of a loading to its own noise
-        risk[k] = max(shrunk.risk, answer) * (WEAKER if k else 1.0)
+        answer = numpy.clip(place.gather(shrunk.answer), 1.0 / values.size, 1.0)  # of a loading to its own noise
+        share = answer**2 / (answer**2).mean()
+        risk[:, k] = max(shrunk.risk, answer.mean()) * share * (WEAKER if k else 1.0)
     return result, risk
 
 
@@ -145,7 +148,7 @@ def _spectra(scaled: Scaled, maps: Array, noise: NoiseModel) -> _Spectra:
             shrunk = smooth(values, SPECTRUM_SIZES, noise.correlation)
         else:
             shrunk = smooth(values.reshape(shape), FRAME_SIZES, noise.correlation, noise.correlation_q)
-        spectra[k], answer[k] = shrunk.estimate.reshape(-1), min(max(shrunk.divergence, 0.0), 1.0)
+        spectra[k], answer[k] = shrunk.estimate.reshape(-1), min(max(shrunk.answer.mean(), 0.0), 1.0)
         risk[k] = max(shrunk.risk, 0.5 * answer[k])
     directions, into = _orthonormal(spectra)
     covariance = directions @ correlated(directions, shape, noise).T

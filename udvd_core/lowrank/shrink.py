@@ -46,11 +46,14 @@ _LIKELIHOOD = numpy.exp(
 
 @dataclasses.dataclass(frozen=True)
 class Shrunk:
-    """A denoised array, its estimated mean squared error and its mean answer to its own sample's noise."""
+    """A denoised array, its estimated mean squared error, and its answer to its own sample's noise.
+
+    `answer`, in the shape of `estimate`, is the mean answer of the blocks that a sample lies in.
+    """
 
     estimate: Array
     risk: float
-    divergence: float
+    answer: Array
 
 
 def smooth(x: Array, sizes: typing.Sequence[int], *correlation: Lags) -> Shrunk:
@@ -76,8 +79,8 @@ def smooth(x: Array, sizes: typing.Sequence[int], *correlation: Lags) -> Shrunk:
     weight = numpy.exp(-numpy.minimum((risk - risk.min()) * SHARPNESS, 50.0))
     weight /= weight.sum()
     estimate = sum(w * one.estimate for w, one in zip(weight, each, strict=True))
-    divergence = sum(float(w) * one.divergence for w, one in zip(weight, each, strict=True))
-    return Shrunk(numpy.asarray(estimate), float(weight @ risk), divergence)
+    answer = sum(w * one.answer for w, one in zip(weight, each, strict=True))
+    return Shrunk(numpy.asarray(estimate), float(weight @ risk), numpy.asarray(answer))
 
 
 def smooth_counts(values: Array, unit: float, sizes: typing.Sequence[int], *correlation: Lags) -> Array:
@@ -108,17 +111,20 @@ def shrink(x: Array, block: tuple[int, ...], *correlation: Lags) -> Shrunk:
     scale = numpy.sqrt(_noise_variance(block, correlation))
     c = coefficients.reshape(-1, scale.size) / scale
     factor, slope = _posterior(c, block, max(1.0, x.size / scale.size))
-    error = (factor - 1) ** 2 * c**2 + 2 * (factor + slope) - 1
+    slope += factor
+    error = (factor - 1) ** 2 * c**2 + 2 * slope - 1
+    of_block = slope.mean(1).reshape(windows.shape[: x.ndim])
     c *= factor * scale
     back = scipy.fft.idctn(c.reshape(coefficients.shape), axes=axes, norm="ortho")
-    total, times = numpy.zeros(padded.shape), numpy.zeros(padded.shape)
+    total, answer, times = (numpy.zeros(padded.shape) for _ in range(3))
     for offset in itertools.product(*(range(n) for n in block)):
         part = tuple(slice(o, o + s * (n - 1) + 1, s) for o, s, n in zip(offset, strides, windows.shape, strict=False))
         total[part] += back[(Ellipsis, *offset)]
+        answer[part] += of_block
         times[part] += 1
     inner = tuple(slice(before, before + n) for (before, _), n in zip(pads, x.shape, strict=True))
     mean_risk = float((error * scale**2).mean())
-    return Shrunk((total / times)[inner], mean_risk, float((factor + slope).mean()))
+    return Shrunk((total / times)[inner], mean_risk, (answer / times)[inner])
 
 
 def _layout(shape: tuple[int, ...], block: tuple[int, ...]) -> tuple[list[int], list[tuple[int, int]]]:

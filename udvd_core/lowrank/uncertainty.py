@@ -43,7 +43,7 @@ class Uncertainty:
         Noise of a recorded pixel at intensity 1, standard deviation in counts.
     spectra : array, shape (r, pixels)
         Components, in units of that noise.
-    risk : array, shape (r,)
+    risk : array, shape (known, r)
         Expected squared error of their loadings.
     weights : array, shape (known, s)
         Orthonormal maps that the spectra were regressed on.
@@ -83,8 +83,9 @@ class Uncertainty:
 
         A frame that was not fitted has that of the next that was.
         """
-        of_maps = self.risk @ self.spectra**2
-        of_spectra = self.weights[self._at(numbers)] ** 2 @ self.spectrum_risk
+        at = self._at(numbers)
+        of_maps = self.risk[at] @ self.spectra**2
+        of_spectra = self.weights[at] ** 2 @ self.spectrum_risk
         return typing.cast(Singles, numpy.sqrt(of_maps + of_spectra[:, None]).astype(numpy.float32))
 
     def sigma(self, numbers: Index) -> Singles:
@@ -105,7 +106,7 @@ class Uncertainty:
             The spectra.
         """
         at = self._at(numbers)
-        return self._of_sums(weights, channels, self.risk, self.weights[at]) * self.intensity[at]
+        return self._of_sums(weights, channels, self.risk[at], self.weights[at]) * self.intensity[at]
 
     def compared(
         self, weights: Array, channels: Index, numbers: Index, amounts: Array, regions: typing.Sequence[Index]
@@ -127,16 +128,16 @@ class Uncertainty:
         more positions it is of, as those that smoothing began with.
         """
         at = self._at(numbers)
-        light, risk = numpy.sqrt(self.intensity), self.risk
+        light, risk = numpy.sqrt(self.intensity), self.risk[at]
         maps = self.weights[at]
         for amount, region in zip(amounts.T[..., None], map(self._at, regions), strict=True):
             maps = maps - amount * (light[region, None] * self.weights[region]).mean(0) / light[at, None]
-            least = numpy.minimum(self.risk, self.slow / region.size) * self.intensity[region].mean()
+            least = numpy.minimum(self.risk[region].mean(0), self.slow / region.size) * self.intensity[region].mean()
             risk = risk + amount**2 * least / self.intensity[at, None]
         return self._of_sums(weights, channels, risk, maps) * self.intensity[at]
 
     def _of_sums(self, weights: Array, channels: Index, risk: Array, maps: Array) -> Array:
-        """Variance of sums at intensity 1 from risks of loadings, (r,) or (n, r), and maps of spectra, (n, s)."""
+        """Variance of sums at intensity 1 from risks of loadings, (n, r), and maps of spectra, (n, s)."""
         scaled = weights * self.scale[channels]
         found = (scaled @ self.spectra[:, channels].T) ** 2
         result: Array = (found * risk).sum(1)
@@ -164,22 +165,35 @@ class Uncertainty:
 
     def packed(self) -> Singles:
         """All of it in one row of numbers, which can travel; `unpacked` is the inverse."""
-        sizes = (self.numbers.size, self.scale.size, self.risk.size, self.spectrum_risk.size, self.slow)
+        sizes = self.numbers.size, self.scale.size, len(self.spectra), self.spectrum_risk.size
+        measured = self.spread.size > 0, len(self.left)
         parts = (self.numbers, self.intensity, self.scale, self.spectra, self.risk, self.weights, self.spectrum_risk)
-        rest = self.spread.ravel(), self.left.ravel()
-        return numpy.concatenate([sizes, *(numpy.ravel(part) for part in parts), *rest]).astype(numpy.float32)
+        rest = self.spread, self.left
+        return numpy.concatenate(
+            [sizes, measured, [self.slow], *(numpy.ravel(part) for part in (*parts, *rest))]
+        ).astype(numpy.float32)
 
     @staticmethod
     def unpacked(values: Singles) -> Uncertainty:
-        """Rebuild what `packed` made."""
-        known, pixels, rank, maps = (int(size) for size in values[:4])
-        shapes = ((known,), (known,), (pixels,), (rank, pixels), (rank,), (known, maps), (maps,))
-        ends = 5 + numpy.cumsum([math.prod(shape) for shape in shapes])
-        numbers, intensity, scale, spectra, risk, weights, spectrum_risk = (
+        """Rebuild what `packed` made.
+
+        Raises
+        ------
+        ValueError
+            When the numbers are something else, or of another version.
+        """
+        known, pixels, rank, maps, spread, waves = (int(size) for size in values[:6])
+        shapes: tuple[tuple[int, ...], ...]
+        shapes = ((known,), (known,), (pixels,), (rank, pixels), (known, rank), (known, maps), (maps,))
+        shapes += ((spread * pixels,), (waves, pixels))
+        ends = 7 + numpy.cumsum([math.prod(shape) for shape in shapes])
+        if ends[-1] != values.size:
+            raise ValueError(f"{values.size} numbers, want {ends[-1]}: of another version; denoise the scan again")
+        parts = [
             values[end - math.prod(shape) : end].reshape(shape).astype(numpy.float64)
             for end, shape in zip(ends, shapes, strict=True)
-        )
-        rest = values[ends[-1] :].reshape(-1, pixels).astype(numpy.float64)  # earlier versions kept none
+        ]
+        numbers, intensity, scale, spectra, risk, weights, spectrum_risk, spreads, left = parts
         return Uncertainty(
             numbers.astype(numpy.int64),
             intensity,
@@ -188,9 +202,9 @@ class Uncertainty:
             risk,
             weights,
             spectrum_risk,
-            slow=float(values[4]),
-            left=rest[1:],
-            spread=rest[:1].reshape(-1),
+            slow=float(values[6]),
+            left=left,
+            spread=spreads,
         )
 
     def _covariance(self, channels: Index, risk: float) -> Array:
