@@ -6,6 +6,8 @@ import pytest
 from udvd_core.axes import Axis
 from udvd_core.errors import InputError
 from udvd_core.maps.references import Reference, reference_of_array, reference_of_region, stacked
+from udvd_core.maps.unmix import unmix
+from udvd_core.noise import NoiseModel
 
 ENERGY = Axis(40, 100.0, 1.0, "eV", "E")
 STEP = (ENERGY.values() > 120.0).astype(float)
@@ -76,3 +78,36 @@ def test_wrong_numbers_of_references_and_channels_are_refused():
         stacked([Reference("a", STEP)], 39)
     with pytest.raises(InputError, match="one spectrum"):
         Reference("a", numpy.ones((2, 2)))
+
+
+@pytest.mark.parametrize("lag", [0.0, 0.1])
+@pytest.mark.parametrize(("dose", "size"), [(300.0, 60), (1000.0, 15), (5000.0, 5)])
+def test_amounts_of_references_from_few_counts_are_not_made_even(dose, size, lag):
+    energy = Axis(200, 170.0, 0.5, "eV", "E")
+    away = energy.values() - 200
+    shapes = numpy.stack((numpy.exp(-away / 60), numpy.where(away > 0, 0.5 * numpy.exp(-away / 50), 0)))
+    inside, wrong = [], []
+    for seed in range(12):
+        rng = numpy.random.default_rng(seed)
+        amounts = numpy.stack((numpy.ones(600), rng.uniform(0, 1.5, 600)))
+        amounts[1, :size], amounts[1, size : 2 * size] = 0.0, 1.0
+        expected = dose / shapes[0].sum() * amounts.T @ shapes
+        twice = rng.poisson(lag * expected)  # electrons that count in the next channel, too
+        counts = (rng.poisson((1 - 2 * lag) * expected) + twice + numpy.roll(twice, 1, 1)).astype(numpy.float32)
+        noise = NoiseModel(1.0, 0.0, (lag,))
+        masks = [numpy.arange(600) // size == number for number in (0, 1)]
+        given = [reference_of_region(str(k), counts, energy, mask) for k, mask in enumerate(masks)]
+        found = unmix(counts, energy, given, noise, negative=True)
+        wanted = numpy.stack((amounts[0] - amounts[1], amounts[1]))  # the second region holds both
+        z = ((found.amplitudes - wanted) / found.sigma)[:, 2 * size :]
+        inside.append((abs(z) < 1).mean())
+        wrong.append(z.mean(1))
+    assert 0.63 < numpy.mean(inside) < 0.73, numpy.mean(inside)
+    assert abs(numpy.mean(wrong, 0)).max() < 0.3, numpy.mean(wrong, 0)
+
+
+def test_regions_of_too_few_counts_are_refused():
+    counts = numpy.random.default_rng(1).poisson(0.2, (40, 40)).astype(numpy.float32)
+    given = [reference_of_region(str(k), counts, ENERGY, numpy.arange(40) // 3 == k) for k in (0, 1)]
+    with pytest.raises(InputError, match="mark more positions"):
+        unmix(counts, ENERGY, given, NoiseModel())
