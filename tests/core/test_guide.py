@@ -194,3 +194,18 @@ def denoised_frames(counts, shape):
 )
 def test_lit_rows(light, rows):
     assert lit_rows(numpy.repeat(numpy.array(light, float)[:, None], 4, 1)) == rows
+
+
+def test_counts_of_nearly_empty_channels_are_kept(rng):
+    energy = numpy.arange(400)
+    tail = numpy.where(energy < 150, 4 * numpy.exp(-energy / 15), 0.003)  # electrons
+    bright = 1 + 0.3 * numpy.sin(numpy.arange(24) / 4)
+    expected = numpy.repeat(bright, 24)[:, None, None] * tail
+    counts = rng.poisson(expected).astype(numpy.float32)
+    guide = Guide(lambda n: counts[n], (24, 24), (1, 400))
+    guide.start(numpy.arange(576), NoiseModel())
+    while not guide.settled:
+        guide.step()
+    kept = guide.frames(numpy.arange(576))[:, 0, 160:].sum()
+    recorded = counts[:, 0, 160:].sum()
+    assert abs(kept - recorded) < 3 * numpy.sqrt(recorded), (kept, recorded)

@@ -71,4 +71,4 @@ def test_what_the_residual_tells_travels():
     without = dataclasses.replace(uncertainty, left=numpy.zeros((0, 0)), spread=numpy.zeros(0))
     again = Uncertainty.unpacked(without.packed())
     assert again.left.size == again.spread.size == 0 and added(again) == 0
-    numpy.testing.assert_allclose(again.sigma(numpy.arange(COUNT)), uncertainty.sigma(numpy.arange(COUNT)), rtol=1e-4)
+    numpy.testing.assert_allclose(again.sigma(numpy.arange(COUNT)), without.sigma(numpy.arange(COUNT)), rtol=1e-4)

@@ -139,10 +139,10 @@ class _Spectra(typing.NamedTuple):
 
 def _spectra(scaled: Scaled, maps: Array, noise: NoiseModel) -> _Spectra:
     """Regress a scan on orthonormal maps (known, r) and denoise what comes out."""
-    shape = scaled.frame_shape
+    shape, spread = scaled.frame_shape, scaled.spread.reshape(-1)
     spectra = scaled.regress(maps)
     turn, _, _ = numpy.linalg.svd(spectra, full_matrices=False)
-    spectra, answer, risk = turn.T @ spectra, numpy.empty(len(spectra)), numpy.empty(len(spectra))
+    spectra, answer, risk = turn.T @ spectra / spread, numpy.empty(len(spectra)), numpy.empty(len(spectra))
     for k, values in enumerate(spectra):
         if shape[0] == 1:
             shrunk = smooth(values, SPECTRUM_SIZES, noise.correlation)
@@ -150,6 +150,7 @@ def _spectra(scaled: Scaled, maps: Array, noise: NoiseModel) -> _Spectra:
             shrunk = smooth(values.reshape(shape), FRAME_SIZES, noise.correlation, noise.correlation_q)
         spectra[k], answer[k] = shrunk.estimate.reshape(-1), min(max(shrunk.answer.mean(), 0.0), 1.0)
         risk[k] = max(shrunk.risk, 0.5 * answer[k])
+    spectra *= spread
     directions, into = _orthonormal(spectra)
     covariance = directions @ correlated(directions, shape, noise).T
     lower = numpy.linalg.cholesky(0.5 * (covariance + covariance.T))

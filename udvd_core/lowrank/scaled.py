@@ -33,14 +33,24 @@ class Scaled:
         Noise variance of each pixel, counts squared.
     mean : array, shape (q, E)
         Counts that stand in for a missing pixel where the intensity is 1.
+    spread : array, shape (q, E)
+        Noise of a scaled pixel, standard deviation: below 1 where a pixel counts as brighter than it is.
     base : callable or None
         Frames, as `read` gives them, that are taken off: what is known of the scan already.
     """
 
     def __init__(
-        self, read: Read, place: Place, intensity: Array, variance: Array, mean: Array, base: Read | None = None
+        self,
+        read: Read,
+        place: Place,
+        intensity: Array,
+        variance: Array,
+        mean: Array,
+        spread: Array,
+        base: Read | None = None,
     ) -> None:
         self._read, self.place, self._base = read, place, base
+        self.spread = spread
         self.intensity, self.variance = intensity, variance
         self._mean = mean.astype(numpy.float32).reshape(-1)
         self._row = numpy.sqrt(intensity).astype(numpy.float32)
@@ -102,7 +112,7 @@ class Scaled:
     def less(self, base: Read) -> Scaled:
         """The same scan with frames that are known already taken off."""
         mean = self._mean.reshape(self.variance.shape).astype(numpy.float64)
-        return Scaled(self._read, self.place, self.intensity, self.variance, mean, base)
+        return Scaled(self._read, self.place, self.intensity, self.variance, mean, self.spread, base)
 
     def project(self, basis: Array) -> Array:
         """``rows @ basis.T``, shape (known, r), for a basis of shape (r, pixels)."""

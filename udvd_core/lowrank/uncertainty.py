@@ -85,8 +85,8 @@ class Uncertainty:
         """
         at = self._at(numbers)
         of_maps = self.risk[at] @ self.spectra**2
-        of_spectra = self.weights[at] ** 2 @ self.spectrum_risk
-        return typing.cast(Singles, numpy.sqrt(of_maps + of_spectra[:, None]).astype(numpy.float32))
+        of_spectra = numpy.multiply.outer(self.weights[at] ** 2 @ self.spectrum_risk, self._spread_of(slice(None)) ** 2)
+        return typing.cast(Singles, numpy.sqrt(of_maps + of_spectra).astype(numpy.float32))
 
     def sigma(self, numbers: Index) -> Singles:
         """The same in counts."""
@@ -139,25 +139,30 @@ class Uncertainty:
     def _of_sums(self, weights: Array, channels: Index, risk: Array, maps: Array) -> Array:
         """Variance of sums at intensity 1 from risks of loadings, (n, r), and maps of spectra, (n, s)."""
         scaled = weights * self.scale[channels]
+        noisy = scaled * self._spread_of(channels)
         found = (scaled @ self.spectra[:, channels].T) ** 2
         result: Array = (found * risk).sum(1)
         key = channels.tobytes()
         if key not in self._covariances:
             self._covariances[key] = [self._covariance(channels, SHAPE * risk) for risk in self.spectrum_risk]
         for weight, covariance in zip(maps.T, self._covariances[key], strict=True):
-            result += weight**2 * ((scaled @ covariance) * scaled).sum(1)
+            result += weight**2 * ((noisy @ covariance) * noisy).sum(1)
         if self.left.size:
-            noise = self._noise(scaled, channels)
+            noise = self._noise(noisy, channels)
             known = numpy.maximum(noise - found.sum(1), LEAST_NOISE * noise)
             beyond = ((scaled @ self.left[:, channels].T) ** 2 - known[:, None]).sum(1)
             seen = beyond > SEEN * math.sqrt(2.0 * len(self.left)) * known
             result += numpy.where(seen, beyond, 0.0) / self.numbers.size
         return result
 
-    def _noise(self, scaled: Array, channels: Index) -> Array:
+    def _spread_of(self, channels: Index | slice) -> Array:
+        """Noise of scaled channels, 1 where it was not measured."""
+        return (self.spread if self.spread.size else numpy.ones(self.scale.size))[channels]
+
+    def _noise(self, noisy: Array, channels: Index) -> Array:
         """Noise variance of sums (n, m) over a recorded spectrum, all of the correlation with the next channel."""
         order = numpy.argsort(channels)
-        each = scaled[:, order] * (self.spread[channels[order]] if self.spread.size else 1.0)
+        each = noisy[:, order]
         first = numpy.flatnonzero(numpy.diff(channels[order]) == 1)
         shared = (each[:, first] * each[:, first + 1]).sum(1)
         power = (each**2).sum(1)

@@ -20,6 +20,10 @@ FAINTEST = 1e-4
 """Positions and channels fainter than this part of the mean count as that bright."""
 SPARSE, COLUMNS = 0.05, 2048
 """Expected electrons in a channel below which noise is no longer like that of many; of so many channels at most."""
+FEWEST = 3.0
+"""Electrons in a channel of the whole scan below which noise of their sum is no longer like that of many."""
+LEAST = 1e-4
+"""Noise variance of a scaled pixel is taken to be no less."""
 CHANNEL_SIZES = (8, 16, 32)
 
 
@@ -54,9 +58,11 @@ def whiten(read: Read, place: Place, noise: NoiseModel, frame_shape: tuple[int, 
         intensity = _floored(intensity, min(sparse / max(float(columns.mean()), 1e-30), 1.0))
         intensity /= intensity.mean()
         columns, unit = powers.column_means(intensity)
-        columns = _floored(smooth_counts(columns, unit, CHANNEL_SIZES), sparse)
+        smoothed = smooth_counts(columns, unit, CHANNEL_SIZES)
+        columns = _floored(smoothed, sparse)
+    spread = numpy.sqrt(numpy.clip(numpy.maximum(smoothed, FEWEST * unit) / columns, LEAST, 1.0))
     mean = numpy.maximum(columns - noise.read_variance, 0.0) / noise.gain if noise.gain else 0.0 * columns
-    return Scaled(read, place, intensity, columns, mean)
+    return Scaled(read, place, intensity, columns, mean, spread)
 
 
 class _Powers:
