@@ -25,8 +25,10 @@ from .result_item import Form, Result
 from .scan_item import OURS
 
 REFRESH_S = 1.0
-QUIET, LONGEST_QUIET_S = 50.0, 1.0
-"""After a preview no other for this many times as long as it took Swift, and no longer than that."""
+TURN_S = 0.016
+"""Previews of several items are written in one turn until it used so much of a core."""
+QUIET, LONGEST_QUIET_S = 100.0, 3.0
+"""After such a turn no other for this many times as long as it took Swift, and no longer than that."""
 PRELIMINARY, FINAL = "preliminary", "final"
 MAP_ROWS = ("value", "sigma", "raw", "raw sigma")
 """What `Block.maps` holds of each map."""
@@ -113,18 +115,21 @@ class Writer:
             self._write_waiting(result)
 
     def write_next(self, now: float) -> bool:
-        """Write what waits for one of the items, each at most once a second; whether there was any.
+        """Write what waits for some of the items, each at most once a second; whether there was any.
 
-        Whatever is written costs Swift's main thread 5 ms and more, the longer the slower the computer is and the
-        more it has to do: then they are written less often.
+        Whatever is written costs Swift's main thread 5 ms and more, and then its other threads, which draw the list
+        of all items anew: the longer the slower the computer is and the more it has to do. So items are written
+        together where a turn allows, and less often the longer that took.
         """
         due = [each for each in self._results if each.waiting and now - each.written >= REFRESH_S]
         if not due or now < self._quiet_until:
             return False
-        result = min(due, key=lambda each: each.written)
-        result.written = now
-        begin = time.perf_counter()
-        self._write_waiting(result, whole=False)
+        begin, used = time.perf_counter(), time.thread_time()
+        for result in sorted(due, key=lambda each: each.written):
+            result.written = now
+            self._write_waiting(result, whole=False)
+            if time.thread_time() - used > TURN_S:
+                break
         self._quiet_until = now + min(QUIET * (time.perf_counter() - begin), LONGEST_QUIET_S)
         return True
 

@@ -54,7 +54,13 @@ def test_an_item_is_drawn_once_for_its_form_and_once_for_all_blocks(bare_swift, 
     listeners.clear()
 
 
-def test_where_an_update_takes_swift_long_the_next_comes_later(bare_swift, tmp_path):
+def work_for_30_ms():
+    begin = time.thread_time()
+    while time.thread_time() - begin < 0.03:
+        pass
+
+
+def test_items_are_written_together_and_one_by_one_where_an_update_takes_swift_long(bare_swift, tmp_path, monkeypatch):
     maps = [{"name": "a", "signal": [102, 110]}]
     with contextlib.closing(follow(bare_swift, tmp_path, maps=maps)) as companion:
         scan = Producer(bare_swift, spectra(*SHAPE))
@@ -62,12 +68,20 @@ def test_where_an_update_takes_swift_long_the_next_comes_later(bare_swift, tmp_p
         pump(bare_swift, companion, lambda: companion.current and companion.current.timeline.first_preview)
         written = companion.current._writer
         pump(bare_swift, companion, lambda: all(result.open and not result.waiting for result in written._results))
-        slow = [item.data_item_changed_event.listen(lambda: time.sleep(0.03)) for item in written.items]
         scan_id, now = companion.current.spec.scan_id, time.monotonic() + 10
-        ones = [numpy.ones(shape, numpy.float32) for shape in ((20, 16), (1, 4, 20))]
+        zeros, ones = (
+            [make(shape, numpy.float32) for shape in ((20, 16), (1, 4, 20))] for make in (numpy.zeros, numpy.ones)
+        )
+        monkeypatch.setattr(writer, "TURN_S", 0.025)
+        written.write(Block(scan_id, 0, *zeros, final=False, step=0))
+        assert written.write_next(now)
+        assert all((item.data[:] == 0).all() for item in written.items)
+        slow = [item.data_item_changed_event.listen(work_for_30_ms) for item in written.items]
+        now += 10
         written.write(Block(scan_id, 0, *ones, final=False, step=0))
         assert written.write_next(now)
-        assert not written.write_next(now + 0.9 * writer.LONGEST_QUIET_S), "30 ms ask for 0.6 s"
+        assert sum((item.data[:] == 1).all() for item in written.items) == 1
+        assert not written.write_next(now + 0.9 * writer.LONGEST_QUIET_S), "30 ms ask for 3 s"
         assert written.write_next(now + 1.1 * writer.LONGEST_QUIET_S), "no longer than that"
         assert all((item.data[:] == 1).all() for item in written.items)
         slow.clear()
