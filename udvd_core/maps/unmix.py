@@ -79,13 +79,7 @@ def unmix(
     basis = stacked(references, energy.size)
     noise = errors if isinstance(errors, NoiseModel) else NoiseModel()
     known = _Basis.of(references, basis, errors) if isinstance(errors, NoiseModel) else _Basis.exact(basis)
-    regions = [(row, each.mask) for row, each in enumerate(references) if each.mask is not None]
-    for row, mask in regions:
-        if mask.size != len(spectra):
-            raise InputError(
-                f"reference {references[row].name!r} is the mean of some of {mask.size} positions and {len(spectra)}"
-                " are taken apart; want the same ones"
-            )
+    regions = _regions(references, len(spectra))
     amplitudes = numpy.empty((len(spectra), len(basis)))
     sigma = numpy.empty_like(amplitudes)
     inside = numpy.zeros((len(spectra), len(basis)), numpy.bool_)
@@ -102,6 +96,18 @@ def unmix(
             variance = _of_denoised(chunk, basis, errors, part, regions)
         sigma[part] = numpy.sqrt(numpy.maximum(variance, 0.0))
     return Unmixed(amplitudes.T, sigma.T)
+
+
+def _regions(references: typing.Sequence[Reference], count: int) -> list[tuple[int, Bools]]:
+    """Number and positions of those references that are means of some of `count` spectra."""
+    found = [(row, each.mask) for row, each in enumerate(references) if each.mask is not None]
+    for row, mask in found:
+        if mask.size != count:
+            raise InputError(
+                f"reference {references[row].name!r} is the mean of some of {mask.size} positions and {count}"
+                " are taken apart; want the same ones"
+            )
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
