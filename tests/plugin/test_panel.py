@@ -25,25 +25,31 @@ def handler(swift, companion):
     made.close()
 
 
+def see(swift, handler):
+    """Let the panel tell everything anew, however busy the machine is."""
+    turns = handler._turns
+    swift.pump_until(lambda: handler._turns > turns + panel.SHOWN_EVERY, 20)
+
+
 def test_a_scan_from_first_frame_to_discarded(swift, companion, shutter, handler):
     assert handler.title.text.value == "No scan yet" and not handler.running_model.value
     shutter.hold(32)
     acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 5)
     shutter.pump_to(swift, companion, 32, lambda job: shown(job) and job.status.denoised == 32)
-    swift.pump(0.3)
+    see(swift, handler)
     assert handler.title.text.value == companion.current.recording.title
     assert handler.running_model.value and not handler.finalising_model.value and not handler.finished_model.value
     assert handler.percent_model.value == 50
     assert (handler.trust.sign.value, handler.trust.text.value) == ("◐", "Too early to say")
     assert handler.engine.sign.value == "●" and handler.engine.text.value.startswith("guided on CPU")
     handler.pause_clicked(None)
-    swift.pump(0.3)
+    see(swift, handler)
     assert handler.pause_model.value == "Go On Learning" and "paused" in handler.state.text.value
     handler.pause_clicked(None)
     shutter.open()
     acquisition.wait()
     run_to_done(swift, companion)
-    swift.pump(0.3)
+    see(swift, handler)
     assert handler.state.text.value == "Final" and handler.percent_model.value == 100
     assert handler.finished_model.value and not handler.running_model.value
     assert handler.trust.sign.value in "●▲■" and handler.trust.colour.value != panel_text.GREY
@@ -52,10 +58,10 @@ def test_a_scan_from_first_frame_to_discarded(swift, companion, shutter, handler
     items = companion.current.items
     assert items
     handler.discard_clicked(None)
-    swift.pump(0.3)
+    see(swift, handler)
     assert handler.discard_model.value == "Really Discard?" and companion.current.items == items
     handler.discard_clicked(None)
-    swift.pump(0.3)
+    see(swift, handler)
     assert not companion.current.items and not handler.finished_model.value
     assert [item.title for item in swift.data_items if "EELS" in item.title] == [acquisition.item.title]
 
@@ -63,9 +69,9 @@ def test_a_scan_from_first_frame_to_discarded(swift, companion, shutter, handler
 def test_kept_results_say_so(swift, companion, handler):
     acquire.acquire_spectrum_image(swift, SHAPE, 2).wait()
     job = run_to_done(swift, companion)
-    swift.pump(0.3)
+    see(swift, handler)
     handler.keep_clicked(None)
-    swift.pump(0.3)
+    see(swift, handler)
     assert all(item.metadata["udvd"]["kept"] for item in job.items)
     assert not handler.finished_model.value, "there is nothing left to ask"
 
