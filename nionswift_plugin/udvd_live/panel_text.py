@@ -127,10 +127,16 @@ def note_line(companion: Companion, job: Job | None) -> str:
 
 
 def trust_line(job: Job | None) -> tuple[str, str]:
-    """Light and sentence: how far to trust the result."""
+    """Light and sentence: how far to trust the result.
+
+    While a scan runs a preview may be older than the rows that it is judged by: red is amber until the next look.
+    """
     if job is None or job.status is None:
         return "", ""
-    return job.status.trust.light, job.status.trust.sentence
+    light, earlier = job.status.trust.light, job.history[-2].light if len(job.history) > 1 else ""
+    if light == BAD and earlier != BAD and job.finished is None:
+        light = CARE
+    return light, job.status.trust.sentence
 
 
 def history_lines(job: Job | None) -> tuple[str, str]:

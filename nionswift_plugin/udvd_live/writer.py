@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
+import math
 import time
 import typing
 
@@ -25,7 +26,7 @@ from .result_item import Form, Result
 from .scan_item import OURS
 
 REFRESH_S = 1.0
-TURN_S = 0.016
+TURN_S = 0.02
 """Previews of several items are written in one turn until it used so much of a core."""
 QUIET, LONGEST_QUIET_S = 100.0, 3.0
 """After such a turn no other for this many times as long as it took Swift, and no longer than that."""
@@ -119,10 +120,10 @@ class Writer:
 
         Whatever is written costs Swift's main thread 5 ms and more, and then its other threads, which draw the list
         of all items anew: the longer the slower the computer is and the more it has to do. So items are written
-        together where a turn allows, and less often the longer that took.
+        together where a turn allows, and less often the longer that took. What shows nothing yet does not wait.
         """
         due = [each for each in self._results if each.waiting and now - each.written >= REFRESH_S]
-        if not due or now < self._quiet_until:
+        if not due or now < self._quiet_until and all(math.isfinite(each.written) for each in due):
             return False
         begin, used = time.perf_counter(), time.thread_time()
         for result in sorted(due, key=lambda each: each.written):

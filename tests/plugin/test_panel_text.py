@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import types
 
 import numpy
 import pytest
 
 from nionswift_plugin.udvd_live import panel_text
+from udvd_core.monitor import BAD, CARE, GOOD, Trust
 
 
 @pytest.mark.parametrize(
@@ -17,6 +19,24 @@ from nionswift_plugin.udvd_live import panel_text
 def test_sparklines(values, bars):
     made = panel_text.sparkline(values)
     assert made == bars if isinstance(bars, str) else len(made) <= bars and made[-1] == "█"
+
+
+@pytest.mark.parametrize(
+    ("lights", "finished", "shown"),
+    [
+        ((GOOD, BAD), False, CARE),
+        ((BAD,), False, CARE),
+        ((GOOD, BAD, BAD), False, BAD),
+        ((GOOD, BAD), True, BAD),
+        ((BAD, GOOD), False, GOOD),
+    ],
+)
+def test_while_a_scan_runs_one_look_alone_does_not_make_the_light_red(lights, finished, shown):
+    looks = [Trust(light, f"sentence {number}") for number, light in enumerate(lights)]
+    job = types.SimpleNamespace(
+        history=looks, status=types.SimpleNamespace(trust=looks[-1]), finished=object() if finished else None
+    )
+    assert panel_text.trust_line(job) == (shown, looks[-1].sentence)
 
 
 def test_long_texts_fit_the_dock():
