@@ -108,8 +108,8 @@ def smooth_maps(loadings: Array, place: Place) -> tuple[Array, Array]:
     -----
     Stein's estimate has a noise of its own, which may say next to nothing of a flat map; what the mixture expects,
     the mean answer to a sample's own noise, has none. The larger one counts, on average. Where a map lies still,
-    the noise that comes through is the square of the answer; so the error is distributed, which for a map
-    with single atoms it is, too, within a third.
+    the noise that comes through is the square of the answer; so the error is distributed, and near single atoms
+    that is about right, too (docs/decisions/0008).
     """
     result, risk = numpy.empty_like(loadings), numpy.empty_like(loadings)
     for k, values in enumerate(loadings.T):
