@@ -73,6 +73,7 @@ def test_items_are_written_together_and_one_by_one_where_an_update_takes_swift_l
             [make(shape, numpy.float32) for shape in ((20, 16), (1, 4, 20))] for make in (numpy.zeros, numpy.ones)
         )
         monkeypatch.setattr(writer, "TURN_S", 0.025)
+        assert all((item.data[:] != 0).any() for item in written.items)
         written.write(Block(scan_id, 0, *zeros, final=False, step=0))
         assert written.write_next(now)
         assert all((item.data[:] == 0).all() for item in written.items)
@@ -84,5 +85,11 @@ def test_items_are_written_together_and_one_by_one_where_an_update_takes_swift_l
         assert not written.write_next(now + 0.9 * writer.LONGEST_QUIET_S), "30 ms ask for 3 s"
         assert written.write_next(now + 1.1 * writer.LONGEST_QUIET_S), "no longer than that"
         assert all((item.data[:] == 1).all() for item in written.items)
+        now += 1.1 * writer.LONGEST_QUIET_S
+        written.write(Block(scan_id, 0, *zeros, final=False, step=0))
+        assert not written.write_next(now + 1.1)
+        written._results[1].written = -numpy.inf
+        assert written.write_next(now + 1.1), "what shows nothing yet does not wait"
+        assert (written._results[1].item.data[:] == 0).all()
         slow.clear()
         scan.end()
