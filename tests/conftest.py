@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch and numpy are imported
 
+import gc  # noqa: E402
 import multiprocessing  # noqa: E402
 import pathlib  # noqa: E402
 import sys  # noqa: E402
@@ -15,6 +16,12 @@ import numpy  # noqa: E402
 import pytest  # noqa: E402
 
 PATIENCE_S = 3.0
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is loaded by now out of every search for what nothing uses any more; Swift and torch are large."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

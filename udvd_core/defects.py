@@ -14,7 +14,6 @@ import typing
 import numpy
 import numpy.typing
 import scipy.ndimage
-import scipy.signal
 
 from udvd_core.errors import InputError
 from udvd_core.noise import NoiseModel
@@ -165,9 +164,9 @@ def _pattern(values: Array, error: Array, usable: Bool) -> float:
         return 0.0
     good = usable & (values > 5 * error)
     safe = numpy.where(good, values, 1.0)
-    whole = scipy.signal.convolve2d(~good, kernel**2, "valid") == 0
-    square = scipy.signal.convolve2d(numpy.log(safe), kernel, "valid")[whole] ** 2
-    expected = scipy.signal.convolve2d((error / safe) ** 2, kernel**2, "valid")[whole]
+    whole = _weighted(~good, kernel**2) == 0
+    square = _weighted(numpy.log(safe), kernel)[whole] ** 2
+    expected = _weighted((error / safe) ** 2, kernel**2)[whole]
     if square.size < 32:
         return 0.0
     ratio = float(numpy.median(square / expected)) / MEDIAN_OF_SQUARE
@@ -175,6 +174,12 @@ def _pattern(values: Array, error: Array, usable: Bool) -> float:
         return 0.0
     excess = numpy.median(square) / MEDIAN_OF_SQUARE - numpy.median(expected)
     return math.sqrt(max(float(excess), 0.0) / float((kernel**2).sum()))
+
+
+def _weighted(values: numpy.typing.NDArray[typing.Any], kernel: numpy.typing.NDArray[numpy.int64]) -> Array:
+    """Sum of values (q, E) times a kernel, wherever that lies wholly among them."""
+    windows = numpy.lib.stride_tricks.sliding_window_view(values, kernel.shape)
+    return numpy.asarray(numpy.einsum("qekl,kl->qe", windows, kernel), dtype=numpy.float64)
 
 
 def fill(frames: Frames, usable: Bool) -> Frames:

@@ -6,9 +6,9 @@ results beside the raw item, `companion` owns all of them for one project, `pane
 `map_menu` makes maps of what is in the library, `fit_menu` those by fits of lines and references.
 """
 
-from . import evidence_menu, fit_menu, map_menu, panel, preference_pane, reprocess_menu, theme
+from . import evidence_menu, fit_menu, lock_up, map_menu, panel, preference_pane, reprocess_menu, theme
 
-PARTS = (theme, panel, preference_pane, map_menu, fit_menu, reprocess_menu, evidence_menu)
+PARTS = (lock_up, theme, panel, preference_pane, map_menu, fit_menu, reprocess_menu, evidence_menu)
 
 
 def run() -> None:

@@ -21,11 +21,13 @@ if typing.TYPE_CHECKING:
     from nion.swift import Application, DocumentController
     from nion.swift.model import DataItem, DocumentModel
 
-_PERIOD_S = 0.01  # Swift's own window runs its main loop 50 times a second
+_PERIOD_S = 0.02  # Swift's own window runs its main loop 50 times a second
 
 
 class HeadlessSwift:
-    """Context manager: a real application, real plug-ins and a project on disk, without a window.
+    """Context manager: a real application, real plug-ins and a project on disk, without a window that anyone sees.
+
+    At the sides of the window are the data panel and those of this package, none of Swift's others.
 
     Parameters
     ----------
@@ -161,7 +163,8 @@ class HeadlessSwift:
             app.initialize(load_plug_ins=self._load_plug_ins, use_root_dir=False)
         profile, reference = self._open_profile(app)
         app._Application__profile = profile  # type: ignore[attr-defined]
-        self._document_controller = app.open_project_window(reference)
+        with teardown.few_panels():
+            self._document_controller = app.open_project_window(reference)
         self.pump()
 
     def _open_profile(self, app: Application.Application) -> tuple[typing.Any, typing.Any]:

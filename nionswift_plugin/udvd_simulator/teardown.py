@@ -19,6 +19,9 @@ STOPPED_PLUG_INS = (
     "nionswift_plugin.nion_instrumentation_ui",
 )
 
+PANELS = ("udvd", "data-panel")
+"""How the names of those panels begin that are made all the same: ours, and the one that selects items."""
+
 _LEFT_OVER_TYPES = ("color-map-description", "drift_tracker")
 
 _logger = logging.getLogger(__name__)
@@ -39,6 +42,23 @@ def skipping(names: tuple[str, ...]) -> collections.abc.Iterator[None]:
         yield
     finally:
         PlugInManager.load_plug_in = original
+
+
+@contextlib.contextmanager
+def few_panels() -> collections.abc.Iterator[None]:
+    """Windows that open now have few panels at their sides: Swift's 24 take most of its time, and nobody sees them."""
+    from nion.swift import Workspace
+
+    original = Workspace.Workspace.create_panel
+
+    def create(workspace: typing.Any, window: typing.Any, panel_id: str, *others: typing.Any) -> typing.Any:
+        return original(workspace, window, panel_id, *others) if panel_id.startswith(PANELS) else None
+
+    Workspace.Workspace.create_panel = create
+    try:
+        yield
+    finally:
+        Workspace.Workspace.create_panel = original
 
 
 def left_over_components() -> set[typing.Any]:

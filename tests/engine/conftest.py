@@ -25,7 +25,7 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="session")
 def served(lab):
     """One GPU machine for all tests that leave it as it is: one worker on the processor."""
-    machine = lab.serve()
+    machine = lab.serve(torch=True)
     try:
         yield machine.wait()
     finally:

@@ -152,7 +152,9 @@ class Gpu:
     def boot(self):
         """Switch it on; returns when it is ready."""
         env = {"PYTHONPATH": str(HARM), "TMPDIR": str(self.folder)}
-        self.served = self.lab.serve(host=self.cable.host, prefix=self.cable.prefix, port=self.port, env=env)
+        self.served = self.lab.serve(
+            host=self.cable.host, prefix=self.cable.prefix, port=self.port, env=env, torch=True
+        )
         self.port = self.served.port
         self.served.wait()
 

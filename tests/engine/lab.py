@@ -11,6 +11,7 @@ import time
 
 import psutil
 import pytest
+from torchless import NO_TORCH
 
 from udvd_core.engine import certificates
 
@@ -24,14 +25,21 @@ class Lab:
         self.folder = folder
         certificates.make(folder, ["127.0.0.1", "swift"])
         self.gpu, self.swift = folder / "127.0.0.1", folder / "swift"
+        self.torchless = folder / "torchless"
+        self.torchless.mkdir()
+        (self.torchless / "sitecustomize.py").write_text(NO_TORCH)
 
-    def serve(self, *options, certs=None, port=None, workers=1, host="127.0.0.1", prefix=(), env=None):
-        """Start ``udvd serve``; its process, and its lines in the file ``serve.HOST.PORT.log``."""
+    def serve(self, *options, certs=None, port=None, workers=1, host="127.0.0.1", prefix=(), env=None, torch=False):
+        """Start ``udvd serve``; its process, and its lines in the file ``serve.HOST.PORT.log``.
+
+        Without torch it starts seconds sooner, and denoises with the guide.
+        """
         port = port or free_port()
         command = [*prefix, sys.executable, "-m", "udvd_core", "serve", "--host", host, "--port", str(port), *options]
         command += ["--certs", str(certs or self.gpu), "--workers", str(workers), "--allow-root"]
         env = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH"), ROOT)))
+        paths = (env.get("PYTHONPATH"), ROOT, None if torch else str(self.torchless))
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         return Served(command, env, self.folder / f"serve.{host}.{port}.log", host, port)
 
 

@@ -32,7 +32,9 @@ def farm(lab):
 
 @pytest.fixture
 def engine(farm, lab):
+    """Knows of both workers: one that the test before has killed may still be starting."""
     with contextlib.closing(ClusterEngine(farm.address, lab.swift)) as engine:
+        farm.wait_until(lambda: engine.workers == 2)
         yield engine
 
 
@@ -61,7 +63,6 @@ def check(scans):
 
 def test_scans_spread_over_the_workers_and_more_of_them_share(engine, make_spec, drive, counts):
     scans = begin(engine, make_spec, drive, counts, ["a", "b", "c", "d"])
-    assert engine.workers == 2
     assert sorted(places(engine).count(worker) for worker in set(places(engine))) == [2, 2]
     scans[0].run(*scans[1:])
     check(scans)
@@ -120,6 +121,7 @@ def test_a_queue_keeps_all_workers_busy_and_survives_the_death_of_one(farm, engi
         numpy.testing.assert_array_equal(feed.data, feed._frames(0, 64)[:, 0])
 
 
+@pytest.mark.usefixtures("engine")  # both workers are there
 def test_files_are_denoised_by_all_workers_and_bad_ones_are_told(farm, lab, rng, tmp_path, capsys, monkeypatch):
     leave, places = Link.leave, []
     monkeypatch.setattr(Link, "leave", lambda link, worker: (places.append(worker), leave(link, worker)))

@@ -13,7 +13,7 @@ import pytest
 from udvd_core.engine.protocol import Block, Resend
 
 pytestmark = [
-    pytest.mark.alone,
+    pytest.mark.calm,
     pytest.mark.skipif(sys.platform != "linux", reason="kills and stops processes"),
 ]
 

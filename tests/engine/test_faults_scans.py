@@ -21,7 +21,7 @@ from udvd_core.engine.packing import pack
 from udvd_core.engine.protocol import Block, Failed, Finished, Status
 from udvd_core.settings import ScanSpec, Training
 
-pytestmark = [pytest.mark.alone, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes")]
+pytestmark = [pytest.mark.calm, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes")]
 
 
 @pytest.fixture

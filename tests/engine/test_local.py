@@ -79,7 +79,7 @@ def quick(site, start):
     return start
 
 
-@pytest.mark.alone
+@pytest.mark.calm
 def test_a_killed_child_is_replaced_and_goes_on_from_its_checkpoint(start, make_spec, drive, counts):
     engine = start()
     spec = make_spec("Spectrum Image EELS 12/../ü", budget_s=0.5)
@@ -150,7 +150,7 @@ def test_killed_again_and_again_all_frames_come_out(quick, make_spec, drive, cou
     assert not scan.of(Failed) and not other.of(Failed)
 
 
-@pytest.mark.alone
+@pytest.mark.calm
 def test_a_frozen_child_is_replaced_and_nobody_waits_for_it(quick, make_spec, drive, counts, monkeypatch):
     monkeypatch.setattr(child_module, "SILENCE_S", 1.0)
     engine = quick()
@@ -442,7 +442,7 @@ time.sleep(600)
 """
 
 
-@pytest.mark.alone
+@pytest.mark.calm
 @pytest.mark.parametrize("when", ["starting", "busy"])
 def test_nothing_is_left_where_the_parent_is_killed(when):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -479,7 +479,7 @@ def test_what_nobody_fetches_is_thinned_but_results_stay(quick, make_spec, drive
     assert (scan.final == 1).all()
 
 
-@pytest.mark.alone
+@pytest.mark.calm
 @pytest.mark.parametrize("state", ["starting", "frozen", "working", "dead"])
 def test_close_is_quick_and_thorough(quick, make_spec, drive, counts, state):
     engine = quick()

@@ -107,7 +107,7 @@ def test_several_scans_share_the_time(make_spec, counts):
 )
 def test_an_error_fails_one_scan_with_its_reason(make_spec, counts, monkeypatch, error):
     service = Service()
-    specs = [make_spec(name, budget_s=4.0) for name in "ab"]
+    specs = [make_spec(name, budget_s=1.0) for name in "ab"]
     for spec in specs:
         service.open(spec)
         service.push(spec.scan_id, 0, counts(spec))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import functools
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ pytest.importorskip("nion.swift", reason="needs the extra 'swift'")
 pytest.importorskip("nion.usim_device", reason="needs the extra 'simulator'")
 
 import live  # noqa: E402
+from nion.usim_device import SampleSimulator  # noqa: E402
 from torchless import NO_TORCH  # noqa: E402
 
 from nionswift_plugin.udvd_live import theme  # noqa: E402
@@ -28,9 +30,18 @@ SETTINGS: dict[str, typing.Any] = {
         {"name": "Core", "signal": [135, 145], "background": [105, 130]},
         {"name": "Window", "signal": [110, 120]},
     ],
-    "training": {"budget_s": 4},
+    "training": {"model": "guide", "budget_s": 4},
     "python": os.environ.get("UDVD_ENGINE_PYTHON"),  # scripts/test-newest runs the engine on another interpreter
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_sample() -> collections.abc.Iterator[None]:
+    """Have Nion's simulated microscope make its samples once: 12 million random numbers, the same each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("RectangleFlakeSample", "AmorphousSample", "CombinedTestSample"):
+            patch.setattr(SampleSimulator, name, functools.cache(getattr(SampleSimulator, name)))
+        yield
 
 
 @pytest.fixture
@@ -56,13 +67,13 @@ def plug_in_settings(
 ) -> pathlib.Path:
     """File with the settings of the plug-in: `SETTINGS`, with what the test passes indirectly on top.
 
-    For the model 'raw' the engine's child finds no torch: it needs none, and starts some seconds sooner.
+    Unless the test asks for a network, as with `GUIDED`, the engine's child finds no torch: it starts seconds sooner.
     """
     path = tmp_path / "udvd.json"
     chosen = {**SETTINGS, **getattr(request, "param", {})}
     path.write_text(json.dumps(chosen))
     monkeypatch.setenv("UDVD_SETTINGS", str(path))
-    if chosen["training"].get("model") == "raw":
+    if chosen["training"].get("model") in ("raw", "guide"):
         (tmp_path / "site").mkdir()
         (tmp_path / "site" / "sitecustomize.py").write_text(NO_TORCH)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from nionswift_plugin.udvd_live.job import Phase
 from nionswift_plugin.udvd_simulator import playback
 
+GUIDED = {"training": {"budget_s": 4}}
+"""Settings with the model that the plug-in has from the start, with its network; most tests do without."""
+
 
 def run_to_done(swift, companion, jobs=1):
     """Pump until so many jobs are done; returns the last."""

@@ -16,7 +16,7 @@ from udvd_core.engine.inline import InlineEngine
 from udvd_core.errors import EngineError
 
 MAPS = [{"name": "Plain", "signal": [104, 110]}, {"name": "Core", "signal": [112, 118], "background": [102, 110]}]
-MODELS = [{"budget_s": 3}, {"model": "udvd", "width": 2, "budget_s": 1.5}]
+MODELS = [{"budget_s": 3}, {"model": "udvd", "width": 2, "budget_s": 0.4}]
 
 AXES = [Calibration.Calibration(n, n + 0.5, f"axis {n}") for n in range(4)]
 """One of its own for every axis: none can be taken for another."""

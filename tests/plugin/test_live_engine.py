@@ -10,7 +10,7 @@ import signal
 
 import numpy
 import pytest
-from live import run_to_done, shown
+from live import GUIDED, run_to_done, shown
 from nion.utils import Registry
 
 from nionswift_plugin.udvd_live import panel, panel_text
@@ -26,6 +26,7 @@ def states(companion):
     return [job.items[0].metadata["udvd"]["state"] for job in companion.jobs]
 
 
+@pytest.mark.parametrize("plug_in_settings", [GUIDED], indirect=True)
 def test_the_child_is_killed_twice_and_every_frame_is_final(swift, companion, shutter, caplog):
     shutter.hold(7)
     acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 20)
@@ -131,6 +132,7 @@ def test_following_is_switched_in_the_panel_and_remembered(swift, companion, shu
     handler.close()
 
 
+@pytest.mark.parametrize("plug_in_settings", [GUIDED], indirect=True)
 def test_the_panel_says_what_is_going_on(swift, companion, shutter):
     assert panel_text.state_line(companion, None) == "Waiting for a scan"
     assert panel_text.progress(None) == (0, "") and panel_text.learning_line(None) == ""

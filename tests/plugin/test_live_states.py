@@ -8,7 +8,7 @@ import time
 
 import numpy
 import pytest
-from live import run_to_done, shown
+from live import GUIDED, run_to_done, shown
 
 from nionswift_plugin.udvd_live.job import Phase
 from nionswift_plugin.udvd_live.recording import State
@@ -28,6 +28,7 @@ def denoised(job):
     return job.items[0]
 
 
+@pytest.mark.parametrize("plug_in_settings", [GUIDED], indirect=True)
 def test_a_scan_from_start_to_final(swift, companion, source, shutter):
     states, titles = [], set()
     shutter.hold(17)
@@ -90,7 +91,8 @@ def test_raw_is_the_same_without_the_plug_in(swift, companion, tmp_path, monkeyp
     swift.close()
     with headless.HeadlessSwift(tmp_path / "other", skip_plug_ins=("nionswift_plugin.udvd_live",)) as other:
         without = acquire.acquire_spectrum_image(other, SHAPE, 20).wait()
-        assert len(other.data_items) == 3, "raw, HAADF and the live view"
+        titles = [item.title for item in other.data_items]
+        assert len(titles) == 3, f"{titles}; want raw, HAADF and the live view"
         assert numpy.array_equal(without.data[:], with_it)
         assert set(without.metadata) == set(metadata)
 

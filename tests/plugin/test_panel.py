@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from live import run_to_done, shown
+from live import GUIDED, run_to_done, shown
 
 from nionswift_plugin.udvd_live import panel, panel_text
 from nionswift_plugin.udvd_live.job import Phase
@@ -31,6 +31,7 @@ def see(swift, handler):
     swift.pump_until(lambda: handler._turns > turns + panel.SHOWN_EVERY, 20)
 
 
+@pytest.mark.parametrize("plug_in_settings", [GUIDED], indirect=True)
 def test_a_scan_from_first_frame_to_discarded(swift, companion, shutter, handler):
     assert handler.title.text.value == "No scan yet" and not handler.running_model.value
     shutter.hold(32)

@@ -37,12 +37,12 @@ MENU_BAR, NOWHERE, SOMEWHERE = (17, 10), (1200, 10), (640, 330)
 """Where menus are, where nothing is, and where a display is."""
 MENUS = ("File", "Edit", "Display", "Graphics", "Processing", "Workspace", "EELS", "Window", "Help")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.calm, pytest.mark.timeout(400)]
 
 
 @pytest.mark.skipif(
     not os.environ.get("UDVD_SCREENSHOTS"),
-    reason="takes minutes, and Swift's data panel may lock up meanwhile; wanted by UDVD_SCREENSHOTS=FOLDER",
+    reason="takes minutes; wanted by UDVD_SCREENSHOTS=FOLDER",
 )
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_panel_and_dialogue(

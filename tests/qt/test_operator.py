@@ -27,7 +27,7 @@ SETTINGS: dict[str, typing.Any] = {
 ALL_RESULTS = "{str(item.uuid): describe(item) for item in model.data_items if 'udvd' in item.metadata}"
 LABELS = ("Denoised", "B K", "Pre-edge")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.calm, pytest.mark.timeout(240)]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -6,8 +6,6 @@ import dataclasses
 import math
 
 import numpy
-import scipy.ndimage
-import scipy.signal
 
 from udvd_core.axes import Axis
 from udvd_core.errors import InputError
@@ -209,6 +207,8 @@ def clearest_line(spectrum: Doubles, energy: Axis) -> tuple[float, float]:
     The peak with the highest prominence by its counting error, once counts are smoothed; the middle of the axis
     where there is none.
     """
+    import scipy.signal  # here, because with it comes scipy.stats: half a second at each start of a program
+
     counts = scipy.ndimage.gaussian_filter1d(spectrum.astype(numpy.float64), SMOOTH)
     peaks, facts = scipy.signal.find_peaks(counts, prominence=0.0)
     if not peaks.size:

@@ -13,6 +13,7 @@ import json
 import multiprocessing.connection
 import os
 import queue
+import sys
 import threading
 import traceback
 import typing
@@ -99,7 +100,14 @@ def _answer(code: str) -> dict[str, typing.Any]:
     try:
         return answers.get(timeout=ANSWER_S)
     except queue.Empty:
-        return {"error": f"Swift's main thread did not get to it within {ANSWER_S:g} s"}
+        return {"error": f"Swift's main thread did not get to it within {ANSWER_S:g} s\n{_stacks()}"}
+
+
+def _stacks() -> str:
+    """What each thread is doing, but for those that wait for work."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    told = {names.get(ident): traceback.format_stack(frame) for ident, frame in sys._current_frames().items()}
+    return "\n".join(f"{name}:\n{''.join(stack)}" for name, stack in told.items() if "work_queue.get" not in stack[-1])
 
 
 # widgets
