@@ -26,7 +26,7 @@ def _end_batch_update(canvas_item: typing.Any) -> None:
 
 def register() -> None:
     """Have updates end one after another."""
-    CanvasItem.AbstractCanvasItem._end_batch_update = _end_batch_update  # type: ignore[method-assign]
+    CanvasItem.AbstractCanvasItem._end_batch_update = _end_batch_update  # type: ignore[assignment, method-assign]
 
 
 def unregister() -> None:

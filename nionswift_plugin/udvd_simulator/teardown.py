@@ -54,11 +54,11 @@ def few_panels() -> collections.abc.Iterator[None]:
     def create(workspace: typing.Any, window: typing.Any, panel_id: str, *others: typing.Any) -> typing.Any:
         return original(workspace, window, panel_id, *others) if panel_id.startswith(PANELS) else None
 
-    Workspace.Workspace.create_panel = create
+    Workspace.Workspace.create_panel = create  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
-        Workspace.Workspace.create_panel = original
+        Workspace.Workspace.create_panel = original  # type: ignore[method-assign]
 
 
 def left_over_components() -> set[typing.Any]:
