@@ -15,7 +15,7 @@ import types
 import typing
 import uuid
 
-from . import teardown
+from . import leave_out, teardown
 
 if typing.TYPE_CHECKING:
     from nion.swift import Application, DocumentController
@@ -159,11 +159,11 @@ class HeadlessSwift:
         self._app = app
         root.setLevel(level)  # Swift turns on its own log on the console
         root.handlers[:] = handlers
-        with teardown.skipping(self._skip_plug_ins):
+        with leave_out.plug_ins(self._skip_plug_ins):
             app.initialize(load_plug_ins=self._load_plug_ins, use_root_dir=False)
         profile, reference = self._open_profile(app)
         app._Application__profile = profile  # type: ignore[attr-defined]
-        with teardown.few_panels():
+        with leave_out.panels():
             self._document_controller = app.open_project_window(reference)
         self.pump()
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import collections.abc
 import concurrent.futures
-import contextlib
 import logging
 import sys
-import types
 import typing
 
 # Modules whose `stop` undoes their `run`, in the order in which they must stop. Swift itself never
@@ -19,46 +16,9 @@ STOPPED_PLUG_INS = (
     "nionswift_plugin.nion_instrumentation_ui",
 )
 
-PANELS = ("udvd", "data-panel")
-"""How the names of those panels begin that are made all the same: ours, and the one that selects items."""
-
 _LEFT_OVER_TYPES = ("color-map-description", "drift_tracker")
 
 _logger = logging.getLogger(__name__)
-
-
-@contextlib.contextmanager
-def skipping(names: tuple[str, ...]) -> collections.abc.Iterator[None]:
-    """Swift has no list of plug-ins to leave out: answer for these as if they could not be loaded."""
-    from nion.swift.model import PlugInManager
-
-    original = PlugInManager.load_plug_in
-
-    def load(module_path: str, module_name: str) -> types.ModuleType | None:
-        return None if module_name in names else original(module_path, module_name)
-
-    PlugInManager.load_plug_in = load
-    try:
-        yield
-    finally:
-        PlugInManager.load_plug_in = original
-
-
-@contextlib.contextmanager
-def few_panels() -> collections.abc.Iterator[None]:
-    """Windows that open now have few panels at their sides: Swift's 24 take most of its time, and nobody sees them."""
-    from nion.swift import Workspace
-
-    original = Workspace.Workspace.create_panel
-
-    def create(workspace: typing.Any, window: typing.Any, panel_id: str, *others: typing.Any) -> typing.Any:
-        return original(workspace, window, panel_id, *others) if panel_id.startswith(PANELS) else None
-
-    Workspace.Workspace.create_panel = create  # type: ignore[assignment, method-assign]
-    try:
-        yield
-    finally:
-        Workspace.Workspace.create_panel = original  # type: ignore[method-assign]
 
 
 def left_over_components() -> set[typing.Any]:

@@ -32,6 +32,16 @@ def served(lab):
         machine.end()
 
 
+@pytest.fixture(scope="module")
+def farm(lab):
+    """A GPU machine with two workers on the processor, without torch, for the tests of a module."""
+    machine = lab.serve(workers=2)
+    try:
+        yield machine.wait()
+    finally:
+        machine.end()
+
+
 @pytest.fixture(scope="session")
 def gpu_machine(lab, tmp_path_factory):
     """One GPU machine for all tests that harm it, but leave it running."""

@@ -20,16 +20,6 @@ from udvd_core.engine.protocol import Block, Finished, Resend
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes")
 
 
-@pytest.fixture(scope="module")
-def farm(lab):
-    """A GPU machine with two workers on the processor."""
-    machine = lab.serve(workers=2)
-    try:
-        yield machine.wait()
-    finally:
-        machine.end()
-
-
 @pytest.fixture
 def engine(farm, lab):
     """Knows of both workers: one that the test before has killed may still be starting."""

@@ -16,16 +16,6 @@ from udvd_core.errors import EngineError
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills and stops processes")
 
 
-@pytest.fixture(scope="module")
-def two(lab):
-    """A GPU machine with two workers for all tests that leave it whole."""
-    machine = lab.serve(workers=2)
-    try:
-        yield machine.wait()
-    finally:
-        machine.end()
-
-
 @pytest.fixture
 def own(lab):
     """A GPU machine that this test ends."""
@@ -50,10 +40,10 @@ def listens(lab, port):
     return True
 
 
-def test_ports_are_fixed_and_printed_and_no_others_are_open(two):
-    text = two.log.read_text()
-    ports = [two.port + n for n in range(5)]
-    assert f"scheduler on tls://127.0.0.1:{two.port}, mutual TLS 1.3" in text
+def test_ports_are_fixed_and_printed_and_no_others_are_open(farm):
+    text = farm.log.read_text()
+    ports = [farm.port + n for n in range(5)]
+    assert f"scheduler on tls://127.0.0.1:{farm.port}, mutual TLS 1.3" in text
     for number in range(2):
         assert (
             f"worker {number} on processor, port {ports[1 + 2 * number]}, its nanny on port {ports[2 + 2 * number]}"
@@ -61,27 +51,27 @@ def test_ports_are_fixed_and_printed_and_no_others_are_open(two):
         )
     listening = {
         (connection.laddr.ip, connection.laddr.port)
-        for process in two.family()
+        for process in farm.family()
         for connection in process.net_connections()
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {("127.0.0.1", port) for port in ports}, "a dashboard, or another address"
 
 
-def test_a_nanny_that_dies_is_started_again_alone(two, lab):
-    scheduler = part(two, "dask_scheduler").pid
-    part(two, f"{two.port + 3}").kill()
-    two.wait("worker 1 ended and is started again")
-    two.wait_until(lambda: listens(lab, two.port + 3))
-    assert part(two, "dask_scheduler").pid == scheduler and listens(lab, two.port + 1)
+def test_a_nanny_that_dies_is_started_again_alone(farm, lab):
+    scheduler = part(farm, "dask_scheduler").pid
+    part(farm, f"{farm.port + 3}").kill()
+    farm.wait("worker 1 ended and is started again")
+    farm.wait_until(lambda: listens(lab, farm.port + 3))
+    assert part(farm, "dask_scheduler").pid == scheduler and listens(lab, farm.port + 1)
 
 
-def test_a_scheduler_that_dies_is_started_again_with_its_workers(two, lab):
-    pids = {each.pid for each in two.family()}
-    part(two, "dask_scheduler").kill()
-    two.wait("scheduler ended and is started again")
-    two.wait_until(lambda: all(listens(lab, two.port + n) for n in range(5)))
-    assert not {each.pid for each in two.family() if "distributed" in " ".join(each.cmdline())} & pids
+def test_a_scheduler_that_dies_is_started_again_with_its_workers(farm, lab):
+    pids = {each.pid for each in farm.family()}
+    part(farm, "dask_scheduler").kill()
+    farm.wait("scheduler ended and is started again")
+    farm.wait_until(lambda: all(listens(lab, farm.port + n) for n in range(5)))
+    assert not {each.pid for each in farm.family() if "distributed" in " ".join(each.cmdline())} & pids
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

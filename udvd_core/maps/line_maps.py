@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import numpy
+import scipy.ndimage
 
 from udvd_core.axes import Axis
 from udvd_core.errors import InputError
@@ -207,15 +208,15 @@ def clearest_line(spectrum: Doubles, energy: Axis) -> tuple[float, float]:
     The peak with the highest prominence by its counting error, once counts are smoothed; the middle of the axis
     where there is none.
     """
-    import scipy.signal  # here, because with it comes scipy.stats: half a second at each start of a program
+    from scipy.signal import find_peaks, peak_widths  # here: with it comes scipy.stats, which is slow to load
 
     counts = scipy.ndimage.gaussian_filter1d(spectrum.astype(numpy.float64), SMOOTH)
-    peaks, facts = scipy.signal.find_peaks(counts, prominence=0.0)
+    peaks, facts = find_peaks(counts, prominence=0.0)
     if not peaks.size:
         return energy.offset + energy.scale * energy.size / 2, 2 * SMOOTH * abs(energy.scale)
     clear = facts["prominences"] / numpy.sqrt(numpy.maximum(counts[peaks], 1e-9))
     best = peaks[clear.argmax()]
-    width = scipy.signal.peak_widths(counts, [best])[0][0] * abs(energy.scale)
+    width = peak_widths(counts, [best])[0][0] * abs(energy.scale)
     return float(energy.values()[best]), float(width)
 
 
