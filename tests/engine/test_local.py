@@ -1,5 +1,6 @@
 """The child process: it may die, hang or be slow, and nothing is lost; Swift may die, and nothing is left behind."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -289,9 +290,11 @@ def test_a_child_that_keeps_dying_is_given_up(quick, make_spec, drive, counts):
     until = time.monotonic() + 20
     while not scan.ended:
         assert time.monotonic() < until
-        if alive(engine.pid):
-            killed.add(engine.pid)
-            os.kill(engine.pid, signal.SIGKILL)
+        pid = engine.pid
+        if alive(pid):
+            killed.add(pid)
+            with contextlib.suppress(ProcessLookupError):  # of the one before, which was waited for just now
+                os.kill(pid, signal.SIGKILL)
         scan.take(engine.poll())
         time.sleep(0.01)
     (failed,) = scan.of(Failed)
@@ -315,9 +318,11 @@ def test_in_a_queue_a_scan_that_ends_its_workers_is_given_up_and_the_next_is_den
 
     def tell(running):
         bad = running and running[0].spec.scan_id == "bad"
-        if bad and alive(engine.pid) and len(killed) <= RETRIES:  # the next child may be there before it is given up
-            killed.add(engine.pid)
-            os.kill(engine.pid, signal.SIGKILL)
+        pid = engine.pid
+        if bad and alive(pid) and len(killed) <= RETRIES:  # the next child may be there before it is given up
+            killed.add(pid)
+            with contextlib.suppress(ProcessLookupError):  # of the one before, which was waited for just now
+                os.kill(pid, signal.SIGKILL)
 
     bad, good = work_off(engine, [Feed(spec, lambda start, stop: frames[start:stop]) for spec in specs], tell)
     assert f"begun {1 + RETRIES} times" in bad.failure and "the engine process ended" in bad.failure
