@@ -1,5 +1,6 @@
 """The GPU machine: workers die, connections end, others come late; each frame has one result and nothing mixes."""
 
+import asyncio
 import os
 import re
 import signal
@@ -10,9 +11,10 @@ import time
 import numpy
 import pytest
 
-from udvd_core.engine import hello
+from udvd_core.engine import hello, tls
+from udvd_core.engine.certificates import load
 from udvd_core.engine.cluster import ClusterEngine
-from udvd_core.engine.cluster_link import Lost
+from udvd_core.engine.cluster_link import Link, Lost
 from udvd_core.engine.cluster_scan import RemoteScan
 from udvd_core.engine.inline import InlineEngine
 from udvd_core.engine.local import LocalEngine
@@ -78,6 +80,23 @@ def test_a_connection_that_ends_costs_nothing(served, start, make_spec, drive, c
     assert not scan.of(Resend)
     numpy.testing.assert_array_equal(scan.data, scan.frames[:, 0])
     assert (scan.final == 1).all()
+
+
+@pytest.mark.parametrize("outcome", ["answer", OSError("the cable was pulled")])
+def test_who_is_cancelled_stops_though_something_comes_at_the_same_time(lab, outcome):
+    """Else the engine would wait for that task for ever when it closes or connects anew."""
+
+    async def cancelled():
+        link = Link(tls.Address("127.0.0.1", 9), load(lab.swift))
+        future = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(link.call(future, 5.0))
+        await asyncio.sleep(0.01)
+        future.set_result(outcome) if outcome == "answer" else future.set_exception(outcome)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert asyncio.run(cancelled())
 
 
 def test_a_machine_that_is_not_there_yet_is_waited_for(lab, port, start, make_spec, drive, counts):

@@ -146,6 +146,8 @@ class Link:
         ------
         Lost
             When it fails; our own errors pass.
+        asyncio.CancelledError
+            When the task was cancelled, also where something came at the same time: Python 3.11 forgets it then.
         """
         try:
             return await asyncio.wait_for(future, seconds)
@@ -154,15 +156,16 @@ class Link:
         except TimeoutError as error:
             raise Lost(f"{self._address} has not answered for {seconds:.0f} s") from error
         except asyncio.CancelledError:  # dask's too: it raises this when its scheduler is gone
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
             raise Lost(f"the connection to {self._address} was lost") from None
         except OSError as error:
             raise Lost(f"the connection to {self._address} was lost") from error
         except Exception as error:
             said = (str(error).strip().splitlines() or [""])[0][:150]
             raise Lost(f"the worker on {self._address} is gone ({type(error).__name__}: {said})") from error
+        finally:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError
 
     async def close(self) -> None:
         """Disconnect, whatever state it is in."""
