@@ -234,6 +234,18 @@ def begin(gpu, drive, spec, frames, strike=None):
     return scan
 
 
+def recover(scan, since, condition, timeout_s=60.0):
+    """Push and poll until something is so; seconds since then."""
+
+    def ready():
+        if not scan.ended:
+            scan.push()
+        return condition()
+
+    scan.wait(ready, timeout_s=timeout_s)
+    return time.monotonic() - since
+
+
 def ledger(scan):
     """What the engine says it has denoised is what came; the rest of the frames is pending, none is lost."""
     came = set()

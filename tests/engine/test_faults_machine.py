@@ -1,4 +1,4 @@
-"""The GPU machine, its parts and the cable to it fail in the middle of a scan, with as much on its way as there may be.
+"""The GPU machine and its parts fail in the middle of a scan, with as much on its way as there may be.
 
 Each fault comes at one moment here, and at many by ``scripts/faults``. What must hold after each is in `faults.end`.
 """
@@ -24,18 +24,6 @@ def denoised_again(scan):
     return Resend in kinds and Block in kinds[kinds.index(Resend) :]
 
 
-def recover(scan, since, condition, timeout_s=60.0):
-    """Push and poll until something is so; seconds since then."""
-
-    def ready():
-        if not scan.ended:
-            scan.push()
-        return condition()
-
-    scan.wait(ready, timeout_s=timeout_s)
-    return time.monotonic() - since
-
-
 @pytest.mark.parametrize(
     ("fault", "number"), [("worker killed", signal.SIGKILL), ("worker crashed (SIGSEGV)", signal.SIGSEGV)]
 )
@@ -43,7 +31,7 @@ def test_a_worker_dies(gpu, ordinary, drive, strike, recovered, fault, number):
     worker = gpu.part("spawn_main")
     blow = strike(lambda: worker.send_signal(number))
     scan = faults.begin(gpu, drive, ordinary.spec(), ordinary.frames, blow)
-    recovered(fault, recover(scan, blow.at, lambda: denoised_again(scan)), 6)
+    recovered(fault, faults.recover(scan, blow.at, lambda: denoised_again(scan)), 6)
     faults.end(gpu, scan, ordinary.undisturbed)
     assert len(scan.of(Resend)) == 1 and gpu.part("spawn_main").pid != worker.pid
 
@@ -52,7 +40,7 @@ def test_a_worker_freezes(gpu, ordinary, drive, strike, recovered):
     worker = gpu.part("spawn_main")
     blow = strike(worker.suspend)
     scan = faults.begin(gpu, drive, ordinary.spec(), ordinary.frames, blow)
-    recovered("worker frozen (SIGSTOP)", recover(scan, blow.at, lambda: denoised_again(scan)), 20)
+    recovered("worker frozen (SIGSTOP)", faults.recover(scan, blow.at, lambda: denoised_again(scan)), 20)
     faults.end(gpu, scan, ordinary.undisturbed)
 
 
@@ -61,7 +49,7 @@ def test_a_computation_hangs(gpu, ordinary, drive, strike, recovered):
     worker = gpu.part("spawn_main")
     blow = strike((gpu.folder / "hang").touch)
     scan = faults.begin(gpu, drive, ordinary.spec(), ordinary.frames, blow)
-    recovered("computation hung", recover(scan, blow.at, lambda: denoised_again(scan)), 20)
+    recovered("computation hung", faults.recover(scan, blow.at, lambda: denoised_again(scan)), 20)
     faults.end(gpu, scan, ordinary.undisturbed)
     assert len(scan.of(Resend)) == 1 and gpu.part("spawn_main").pid != worker.pid
 
@@ -70,7 +58,7 @@ def test_the_scheduler_dies(own_gpu, ordinary, drive, strike, recovered):
     """Near its end a scan may be done before its worker is ended, too."""
     blow = strike(own_gpu.part("dask_scheduler").kill)
     scan = faults.begin(own_gpu, drive, ordinary.spec(), ordinary.frames, blow)
-    recovered("scheduler killed", recover(scan, blow.at, lambda: scan.ended or denoised_again(scan)))
+    recovered("scheduler killed", faults.recover(scan, blow.at, lambda: scan.ended or denoised_again(scan)))
     faults.end(own_gpu, scan, ordinary.undisturbed)
 
 
@@ -80,22 +68,7 @@ def test_the_machine_is_gone_and_comes_back(own_gpu, ordinary, drive, strike, re
     scan.settle(3.0)
     own_gpu.boot()
     back = time.monotonic()
-    recovered("GPU machine gone for 3 s, after its return", recover(scan, back, lambda: denoised_again(scan)), 10)
+    recovered(
+        "GPU machine gone for 3 s, after its return", faults.recover(scan, back, lambda: denoised_again(scan)), 10
+    )
     faults.end(own_gpu, scan, ordinary.undisturbed)
-
-
-@pytest.mark.parametrize("seconds", [2, 8, 60], ids="{}s".format)
-def test_the_cable_is_cut(gpu, ordinary, drive, strike, recovered, seconds):
-    """The worker keeps the scan: nobody is asked for frames, whatever was on its way."""
-    blow = strike(gpu.cable.cut)
-    try:
-        scan = faults.begin(gpu, drive, ordinary.spec(), ordinary.frames, blow)
-        scan.wait(lambda: time.monotonic() > blow.at + seconds, timeout_s=seconds + 10)
-    finally:
-        gpu.cable.mend()
-    before, back = len(scan.events), time.monotonic()
-    assert not scan.ended
-    taken = recover(scan, back, lambda: len(scan.events) > before)
-    recovered(f"network cut for {seconds} s, after its return", taken)
-    faults.end(gpu, scan, ordinary.undisturbed)
-    assert not scan.of(Resend)
