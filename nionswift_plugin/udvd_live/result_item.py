@@ -85,6 +85,13 @@ class Result:
         """Whether the item is live and can be written."""
         return self._reference is not None
 
+    def shown(self, document_model: typing.Any) -> bool:
+        """Whether a display panel shows the item."""
+        if self.item is None:
+            return False
+        displays = document_model.get_display_items_for_data_item(self.item)
+        return any(display._display_ref_count for display in displays)
+
     def open_for(self, document_model: typing.Any) -> None:
         """Give the item, which is in the library, its form, and make it live."""
         item, form = self.item, self.form

@@ -25,7 +25,8 @@ from udvd_core.settings import ScanSpec
 from .result_item import Form, Result
 from .scan_item import OURS
 
-REFRESH_S = 1.0
+REFRESH_S, HIDDEN_S = 1.0, 5.0
+"""How often a preview is written at most where a display panel shows it, and where only the list of all items does."""
 TURN_S = 0.02
 """Previews of several items are written in one turn until it used so much of a core."""
 QUIET, LONGEST_QUIET_S = 100.0, 3.0
@@ -116,13 +117,13 @@ class Writer:
             self._write_waiting(result)
 
     def write_next(self, now: float) -> bool:
-        """Write what waits for some of the items, each at most once a second; whether there was any.
+        """Write what waits for some of the items, each at most once a second, if it is shown; whether there was any.
 
         Whatever is written costs Swift's main thread 5 ms and more, and then its other threads, which draw the list
         of all items anew: the longer the slower the computer is and the more it has to do. So items are written
         together where a turn allows, and less often the longer that took. What shows nothing yet does not wait.
         """
-        due = [each for each in self._results if each.waiting and now - each.written >= REFRESH_S]
+        due = [each for each in self._results if each.waiting and now - each.written >= self._refresh_s(each)]
         if not due or now < self._quiet_until and all(math.isfinite(each.written) for each in due):
             return False
         begin, used = time.perf_counter(), time.thread_time()
@@ -133,6 +134,9 @@ class Writer:
                 break
         self._quiet_until = now + min(QUIET * (time.perf_counter() - begin), LONGEST_QUIET_S)
         return True
+
+    def _refresh_s(self, result: Result) -> float:
+        return REFRESH_S if result.shown(self._document_model) else HIDDEN_S
 
     def _write_waiting(self, result: Result, whole: bool = True) -> None:
         """Write what waits for an item, blocks that follow each other as one.

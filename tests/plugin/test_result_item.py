@@ -93,3 +93,25 @@ def test_items_are_written_together_and_one_by_one_where_an_update_takes_swift_l
         assert (written._results[1].item.data[:] == 0).all()
         slow.clear()
         scan.end()
+
+
+def test_what_no_display_panel_shows_is_written_less_often(bare_swift, tmp_path):
+    with contextlib.closing(follow(bare_swift, tmp_path)) as companion:
+        scan = Producer(bare_swift, spectra(*SHAPE))
+        scan.write_rows()
+        pump(bare_swift, companion, lambda: companion.current and companion.current.timeline.first_preview)
+        written = companion.current._writer
+        block = Block(companion.current.spec.scan_id, 0, numpy.ones((20, 16), numpy.float32), None, False, 0)
+        now = time.monotonic() + 10
+        written.write(block)
+        assert written.write_next(now)
+        written.write(block)
+        assert not written.write_next(now + 0.9 * writer.HIDDEN_S)
+        (display,) = bare_swift.document_model.get_display_items_for_data_item(written.items[0])
+        display.increment_display_ref_count()  # as a display panel does
+        assert written.write_next(now + 0.9 * writer.HIDDEN_S), "what is shown now waits a second only"
+        display.decrement_display_ref_count()
+        written.write(block)
+        assert not written.write_next(now + 1.8 * writer.HIDDEN_S)
+        assert written.write_next(now + 2 * writer.HIDDEN_S)
+        scan.end()
