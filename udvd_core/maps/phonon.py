@@ -136,10 +136,7 @@ def phonon_maps(
     variance = numpy.empty_like(values)
     precision = numpy.array([0.0, *(spread**-2 for spread in SPREAD[:order])])
     for part, (counts, loss, shares, inside) in _places(spectra, energy, windows, tail, position, columns):
-        start = numpy.repeat(common, len(counts), 0)
-        total = (counts * inside).sum(1)
-        expected = (_polynomial(loss, start)[0] * inside).sum(1)
-        start[:, 0] += numpy.log(numpy.maximum(total, 0.5) / expected)
+        start = _as_bright(common, counts, loss, inside)
         found = fit(counts, loss, _polynomial, start, noise, inside=inside, precision=precision)
         mean, slopes = _polynomial(loss, found.parameters)
         gradient = shares.swapaxes(0, 1) @ slopes.swapaxes(1, 2)
@@ -254,6 +251,14 @@ def _common(
     noise = NoiseModel(noise.gain, noise.read_variance * len(spectra))
     start[0] = fit(counts[None], loss[inside], _polynomial, start, noise).parameters[0]
     start[0, 0] -= math.log(len(spectra))
+    return start
+
+
+def _as_bright(common: Doubles, counts: Doubles, loss: Doubles, inside: Bools) -> Doubles:
+    """The common tail with the counts that each spectrum has inside the tail windows, shape (m, order + 1)."""
+    start = numpy.repeat(common, len(counts), 0)
+    expected = (_polynomial(loss, start)[0] * inside).sum(1)
+    start[:, 0] += numpy.log(numpy.maximum((counts * inside).sum(1), 0.5) / expected)
     return start
 
 

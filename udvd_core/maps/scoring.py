@@ -168,13 +168,7 @@ def fit(
         used = numpy.ones(y.shape) if inside is None else inside[part].astype(numpy.float64)
         problem = _Problem(y, at, used, shape, gain, shift, start[part], held)
         parameters[part], done = problem.climb()
-        mean, slopes = problem.at(parameters[part], slice(None))[1:]
-        information = (slopes / mean[:, None]) @ slopes.swapaxes(1, 2) + numpy.diag(held)
-        if propagation is None:
-            covariance[part], regular = sandwich(slopes, mean, information, noise)
-        else:
-            inverse, regular = inverted(information)
-            covariance[part] = propagation(inverse @ (slopes / mean[:, None]), part)
+        covariance[part], regular = problem.covariance(parameters[part], noise, propagation, part)
         converged[part] = done & regular
     return Fit(parameters, covariance, converged)
 
@@ -233,6 +227,17 @@ class _Problem:
             damping[todo] = numpy.clip(damping[todo] * numpy.where(better, 0.2, 6.0), 1e-9, 1e9)
             done[todo] = gained < CLOSE * self.gain * numpy.where(better, 1.0, 1e-3)
         return parameters, done
+
+    def covariance(
+        self, parameters: Doubles, noise: NoiseModel, propagation: Propagation | None, part: slice
+    ) -> tuple[Doubles, Bools]:
+        """Covariance (m, P, P) of the errors of parameters, and where it exists; `part` is where the spectra lie."""
+        mean, slopes = self.at(parameters, slice(None))[1:]
+        information = (slopes / mean[:, None]) @ slopes.swapaxes(1, 2) + numpy.diag(self.held)
+        if propagation is None:
+            return sandwich(slopes, mean, information, noise)
+        inverse, regular = inverted(information)
+        return propagation(inverse @ (slopes / mean[:, None]), part), regular
 
 
 def standard_error(variance: Doubles, known: Bools) -> Doubles:
