@@ -5,8 +5,9 @@ times a second. Ticks in which a result item is made are told apart: Swift needs
 
 With ``--windows`` in the real Swift, on an X server of our own: scans that the plug-in does not follow and scans
 that it does take turns, and a timer of 10 ms on the main thread tells how late it comes in each; once more but for
-the time in which the thread waited for a core, which is what others do on a busy machine. Apart from that, how long
-each turn of ours takes.
+the time in which the thread waited for a core, which is what others do on a busy machine. A thread that wants to
+run every 20 ms, as a camera's, tells how late it comes, and the clock how long the scan took. Apart from that, how
+long each turn of ours takes. The camera plays a recording, which costs Swift no computing, as a real camera.
 """
 
 from __future__ import annotations
@@ -82,8 +83,10 @@ def measure_windows(
     import steps
 
     provision.provision(folder, {"maps": MAPS, "training": {"model": model}})
-    simulator = {"source": "h-bn", "counts": 5000, "seed": 1, "size": size, "channels": channels}
-    ticks: dict[bool, list[list[float]]] = {False: [], True: []}
+    simulator = _recorded(size, channels, folder)
+    ticks: dict[bool, list[list[list[float]]]] = {False: [], True: []}
+    camera: dict[bool, list[float]] = {False: [], True: []}
+    lasted: dict[bool, list[float]] = {False: [], True: []}
     scan: list[list[float]] = []
     after: list[list[float]] = []
     with qt_swift.Screen() as screen, qt_swift.QtSwift(screen, folder, simulator) as swift:
@@ -94,37 +97,65 @@ def measure_windows(
             swift.ask(f"companion.companion_of(model).follow({follow})")
             steps.acquire(swift)
             swift.until(f"raw(model, {number}).is_live")
-            swift.ask("kept.update(ticks=Ticks(window), ours=Ours())")
+            swift.ask("kept.update(ticks=Ticks(window), ours=Ours(), camera=Sleeper())")
+            begin = time.perf_counter()
             swift.until(f"not raw(model, {number}).is_live", longest)
-            ticks[follow] += swift.ask("kept['ticks'].stop()")
+            lasted[follow].append(round(time.perf_counter() - begin, 2))
+            camera[follow] += swift.ask("kept['camera'].stop()")
+            ticks[follow].append(swift.ask("kept['ticks'].stop()"))
             ours = swift.ask("kept['ours'].stop()")
             swift.ask("kept.update(ours=Ours())")
             swift.until("not any(item.is_live for item in model.data_items)")
             rest = swift.ask("kept['ours'].stop()")
             if follow:
                 scan, after = scan + ours, after + rest
+    joined = {follow: [tick for scan in scans for tick in scan] for follow, scans in ticks.items()}
     return {
         "frames": size[0] * size[1],
         "scans": 2 * rounds,
         "model": model,
         "load": round(os.getloadavg()[0], 1),
-        "ticks": {"without": len(ticks[False]), "following": len(ticks[True])},
-        "late_ms": _compared(ticks, lambda late, waited, used: late),
-        "late_but_for_the_wait_for_a_core_ms": _compared(ticks, lambda late, waited, used: late - min(late, waited)),
-        "of_a_core_between_ticks_ms": _compared(ticks, lambda late, waited, used: used),
+        "ticks": {"without": sum(map(len, ticks[False])), "following": sum(map(len, ticks[True]))},
+        "p99_of_each_scan_ms": _pairs(ticks),
+        "late_ms": _compared(joined, lambda tick: tick[0]),
+        "late_but_for_the_wait_for_a_core_ms": _compared(joined, lambda tick: tick[0] - min(tick[:2])),
+        "of_a_core_between_ticks_ms": _compared(joined, lambda tick: tick[2]),
+        "a_thread_like_a_camera_s_late_ms": _compared(camera, lambda late: late),
+        "scan_lasted_s": {"without": lasted[False], "following": lasted[True]},
         "ours_while_rows_arrive_ms": _ours(scan),
         "ours_after_the_scan_ms": _ours(after),
     }
 
 
-def _compared(ticks: dict[bool, list[list[float]]], what: typing.Callable[..., float]) -> dict[str, typing.Any]:
+def _recorded(size: tuple[int, int], channels: int, folder: pathlib.Path) -> dict[str, str]:
+    """A scan in a file, so that the camera costs Swift no computing, as a real one; what the simulator is told."""
+    import numpy
+
+    from nionswift_plugin.udvd_simulator import sources
+
+    source = sources.build_source(sources.SimulatorConfig("h-bn", 5000, 1, size, channels=channels))
+    spectra = numpy.stack([source.spectrum(index) for index in range(size[0] * size[1])])
+    path = folder / "scan.npy"
+    numpy.save(path, spectra.reshape(*size, -1))
+    return {"source": str(path), "energy": f"{source.energy.offset}:{source.energy.scale}"}
+
+
+def _compared(ticks: dict[bool, list[typing.Any]], what: typing.Callable[..., float]) -> dict[str, typing.Any]:
     """Summaries without the plug-in following and with, and how much more that is."""
-    without, following = (_summary([what(*tick) for tick in ticks[follow]]) for follow in (False, True))
+    without, following = (_summary([what(tick) for tick in ticks[follow]]) for follow in (False, True))
     return {
         "without": without,
         "following": following,
         "more": {k: round(following[k] - without[k], 2) for k in without},
     }
+
+
+def _pairs(ticks: dict[bool, list[list[list[float]]]]) -> dict[str, typing.Any]:
+    """How late the timer comes, p99 of each scan, and the mean difference of pairs with its standard error."""
+    each = {follow: [_summary([late for late, *_ in scan])["p99"] for scan in ticks[follow]] for follow in ticks}
+    more = [following - without for without, following in zip(each[False], each[True], strict=True)]
+    error = statistics.stdev(more) / len(more) ** 0.5 if len(more) > 1 else None
+    return {"without": each[False], "following": each[True], "more": statistics.mean(more), "more_error": error}
 
 
 def _ours(turns: list[list[float]]) -> dict[str, typing.Any]:

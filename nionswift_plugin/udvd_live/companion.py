@@ -24,6 +24,7 @@ from udvd_core.settings import Training
 from . import preferences, scan_item
 from .follower import Follower
 from .job import Job, Phase
+from .long_turns import LongTurns
 from .overlooked import run_overlooked
 from .preferences import Preferences
 from .recording import Recording
@@ -82,6 +83,7 @@ class Companion:
         self._clock = clock
         self._engine: Engine | None = None
         self._closed = self._outdated = False
+        self._turns = LongTurns()
         self._follower = Follower(document_model, self, exact)
         self.reprocessor = Reprocessor(document_model, lambda: self.jobs, self._reprocessing_engine, clock)
         self._closing_listener = document_model.about_to_close_event.listen(self.close)
@@ -136,6 +138,7 @@ class Companion:
             return
         self._follower.tick()
         self._advance()
+        self._turns.hold(any(job.phase is not Phase.DONE for job in self.jobs))
         self._replace_engine()
         self.reprocessor.tick()
         run_overlooked(self._document_model)
@@ -148,6 +151,7 @@ class Companion:
         if self._closed:
             return
         self._closed = True
+        self._turns.hold(False)
         try:
             for job in self.jobs:
                 try:

@@ -106,6 +106,12 @@ class Result:
             item.set_dimensional_calibrations(form.dimensions)
         self._reference = DataChannel.DataItemReference(document_model, item)
 
+    def wait(self, start: int, data: Array) -> None:
+        """Keep frames until they are written, in place of those that they cover."""
+        stop = start + len(data)
+        self.waiting = [each for each in self.waiting if each[0] < start or each[0] + len(each[1]) > stop]
+        self.waiting.append((start, data))
+
     def write(self, blocks: typing.Sequence[tuple[int, Array]], metadata: DataAndMetadata.DataMetadata) -> None:
         """Write frames (first frame, data), all as one change.
 

@@ -60,6 +60,19 @@ def work_for_30_ms():
         pass
 
 
+def test_frames_that_wait_take_the_place_of_those_that_they_cover(result):
+    for start, stop, value in ((0, 4, 1), (4, 8, 2), (8, 12, 3), (4, 8, 4), (2, 6, 5)):
+        result.wait(start, numpy.full(stop - start, value))
+    assert [(start, data[0], len(data)) for start, data in result.waiting] == [
+        (0, 1, 4),
+        (8, 3, 4),
+        (4, 4, 4),
+        (2, 5, 4),
+    ]
+    result.wait(0, numpy.full(12, 6))
+    assert [(start, data[0]) for start, data in result.waiting] == [(0, 6)], "no more than a scan waits"
+
+
 def test_items_are_written_together_and_one_by_one_where_an_update_takes_swift_long(bare_swift, tmp_path, monkeypatch):
     maps = [{"name": "a", "signal": [102, 110]}]
     with contextlib.closing(follow(bare_swift, tmp_path, maps=maps)) as companion:

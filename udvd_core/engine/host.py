@@ -24,6 +24,7 @@ import typing
 
 import udvd_core
 from udvd_core.engine import memory, wire
+from udvd_core.engine.give_way import give_way
 from udvd_core.engine.ring import RingReader
 from udvd_core.engine.service import Service
 from udvd_core.settings import ScanSpec
@@ -193,8 +194,7 @@ def main() -> None:
     parser.add_argument("--certs", help="this machine's folder from udvd certs")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    if hasattr(os, "nice"):
-        os.nice(10)
+    give_way()
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not look like a message
     cluster = (arguments.engine, arguments.certs or "") if arguments.engine else None

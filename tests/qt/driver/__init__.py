@@ -33,7 +33,7 @@ from nionswift_plugin.udvd_live import (
 )
 
 from . import look, stage
-from .main_thread import Ours, Ticks
+from .main_thread import Ours, Sleeper, Ticks
 
 TOOLS = {
     "functools": functools,
@@ -46,6 +46,7 @@ TOOLS = {
     "look": look,
     "stage": stage,
     "Ours": Ours,
+    "Sleeper": Sleeper,
     "Ticks": Ticks,
 }
 """What code that is sent sees beside this module's own functions."""

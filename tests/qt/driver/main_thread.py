@@ -48,6 +48,31 @@ class Ticks:
         return self._ticks
 
 
+class Sleeper:
+    """A thread that wants to run every 20 ms, as that of a camera; how much too long it was away, ms."""
+
+    PERIOD_S = 0.02
+
+    def __init__(self) -> None:
+        self._late: list[float] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        begin = time.perf_counter()
+        while not self._ended.wait(self.PERIOD_S):
+            now = time.perf_counter()
+            self._late.append(1e3 * (now - begin - self.PERIOD_S))
+            begin = now
+
+    def stop(self) -> list[float]:
+        """Stop; how late it came each time."""
+        self._ended.set()
+        self._thread.join()
+        return self._late
+
+
 class Ours:
     """How long each turn of our live panel holds the main thread, with all that it makes Swift do there; ms."""
 
