@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import typing
 
 import torch
 
 from udvd_core.errors import EngineError
+from udvd_core.give_way import computing_threads
 
 Result = typing.TypeVar("Result")
 Network = typing.TypeVar("Network", bound=torch.nn.Module)
@@ -48,8 +48,8 @@ def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[t
 
 
 def leave_a_core() -> None:
-    """Compute with one thread fewer than cores: as many threads as cores stand still where a core is taken."""
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
+    """Have torch compute with one thread fewer than cores."""
+    torch.set_num_threads(computing_threads())
 
 
 def halving(work: typing.Callable[[int], Result], size: int) -> tuple[Result, int]:

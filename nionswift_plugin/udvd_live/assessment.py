@@ -18,6 +18,7 @@ import udvd_core
 from udvd_core.engine.child import LOW_PRIORITY_WITHOUT_WINDOW, find_python
 from udvd_core.errors import EngineError, InputError
 from udvd_core.files.scan import plain
+from udvd_core.give_way import computing_threads
 
 from .pairs import Pair
 from .scan_errors import scan_of
@@ -104,7 +105,7 @@ def run_child(
     """
     root = str(pathlib.Path(udvd_core.__file__).parents[1])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    threads = str(max(1, (os.cpu_count() or 1) - 1))
+    threads = str(computing_threads())
     command = [find_python(python), "-m", module, *arguments]
     with tempfile.TemporaryFile() as out:
         try:

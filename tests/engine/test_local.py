@@ -509,3 +509,16 @@ def test_low_priority(quick):
     """Swift comes first."""
     engine = quick()
     wait(lambda: os.getpriority(os.PRIO_PROCESS, engine.pid) > os.getpriority(os.PRIO_PROCESS, 0))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("chosen", [None, "3"])
+def test_it_leaves_a_core_to_swift_unless_somebody_chose(quick, monkeypatch, chosen):
+    """Numpy would take all of them; what torch takes is told in the process."""
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if chosen:
+        monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    engine = quick()
+    variables = pathlib.Path(f"/proc/{engine.pid}/environ").read_bytes().split(b"\0")
+    cores = os.cpu_count() or 1
+    assert f"OMP_NUM_THREADS={chosen or max(1, cores - 1)}".encode() in variables

@@ -15,6 +15,7 @@ import typing
 import udvd_core
 from udvd_core.engine import wire
 from udvd_core.errors import EngineError
+from udvd_core.give_way import computing_threads
 
 BEAT_S = 1.0
 SILENCE_S = 12.0  # it beats twice a second; among seven busy programs 6 s without a beat have been seen
@@ -79,7 +80,7 @@ class Child:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    env={**os.environ, "PYTHONPATH": path},
+                    env={"OMP_NUM_THREADS": str(computing_threads()), **os.environ, "PYTHONPATH": path},
                     creationflags=LOW_PRIORITY_WITHOUT_WINDOW if sys.platform == "win32" else 0,
                 )
         except OSError as error:

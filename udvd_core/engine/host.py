@@ -24,9 +24,9 @@ import typing
 
 import udvd_core
 from udvd_core.engine import memory, wire
-from udvd_core.engine.give_way import give_way
 from udvd_core.engine.ring import RingReader
 from udvd_core.engine.service import Service
+from udvd_core.give_way import give_way
 from udvd_core.settings import ScanSpec
 
 if typing.TYPE_CHECKING:

@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from udvd_core.engine.give_way import NICE, SLICE_NS
+from udvd_core.give_way import NICE, SLICE_NS
 
 PROGRAM = """
 import ctypes, json, os, struct, threading
-from udvd_core.engine.give_way import give_way
+from udvd_core.give_way import give_way
 
 def told():
     buffer = ctypes.create_string_buffer(48)
@@ -53,7 +53,7 @@ def test_this_thread_and_those_it_starts_have_a_low_priority_and_a_long_slice():
 @pytest.mark.skipif(sys.platform == "win32", reason="the parent chooses the priority on Windows")
 def test_a_machine_whose_call_is_not_known_is_nice_all_the_same():
     program = (
-        "import os; from udvd_core.engine import give_way as g; g.SCHED_SETATTR = {};"
+        "import os; from udvd_core import give_way as g; g.SCHED_SETATTR = {};"
         "before = os.nice(0); g.give_way(); print(os.nice(0) - min(before + g.NICE, 19))"
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)

@@ -1,4 +1,4 @@
-"""Has a process of ours leave the core to Swift whenever Swift wants it."""
+"""What a process of ours leaves to Swift: a core all the time, and every core whenever Swift wants it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ SLICE_NS = 100_000_000
 """The longest that Linux takes. Who wakes with a shorter one, as everybody else has, gets the core at once."""
 SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
 """Number of the system call by machine; Python has no name for it."""
+
+
+def computing_threads() -> int:
+    """All cores but one: as many threads as cores stand still where a core is taken."""
+    return max(1, (os.cpu_count() or 1) - 1)
 
 
 def give_way() -> None:
