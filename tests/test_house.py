@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # stand on the package's floor unless they are named here themselves; "udvd_core" is its __init__.py alone.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("udvd_core", "udvd_core.errors"),
-    ("udvd_core.axes",),
+    ("udvd_core.axes", "udvd_core.give_way"),
     ("udvd_core.settings",),
     (
         *(
