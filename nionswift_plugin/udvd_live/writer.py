@@ -25,7 +25,7 @@ from udvd_core.settings import ScanSpec
 from .result_item import Form, Result
 from .scan_item import OURS
 
-REFRESH_S, HIDDEN_S = 1.0, 10.0
+REFRESH_S, HIDDEN_S = 1.0, 5.0
 """How often a preview is written at most where a display panel shows it, and where only the list of all items does."""
 TURN_S = 0.02
 """Previews of several items are written in one turn until it used so much of a core."""
