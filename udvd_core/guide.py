@@ -139,7 +139,8 @@ class Guide:
         )
         if fit.residual is None:
             return known
-        return dataclasses.replace(known, left=fit.residual.waves, spread=fit.residual.spread)
+        left = fit.residual
+        return dataclasses.replace(known, left=left.waves, spread=left.spread, seen=left.seen)
 
     def regressed(self, numbers: Index, counts: Singles, visible: Bool) -> Singles:
         """Frames as visible pixels alone predict them, starting from the guide; shapes (n, q, E), counts.

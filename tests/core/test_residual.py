@@ -31,8 +31,8 @@ def added(uncertainty):
     return float((whole - known).mean())
 
 
-def counts_with(amplitude, seed):
-    expected = numpy.full((*SHAPE, CHANNELS), LEVEL)
+def counts_with(amplitude, seed, second=0.0):
+    expected = numpy.full((*SHAPE, CHANNELS), LEVEL) + second
     expected[:, :, EDGE] += (amplitude / EDGE.size * WAVE)[:, None, None]
     return numpy.random.default_rng(seed).poisson(expected).reshape(COUNT, 1, CHANNELS).astype(numpy.float32)
 
@@ -49,6 +49,22 @@ def test_structure_that_is_not_found_is_in_the_sigma_of_a_map():
     assert 0.5 * seen**2 < numpy.mean(hidden) < 2.0 * seen**2
     assert numpy.mean(blank) < 0.5 * numpy.mean(hidden)
     assert min(*hidden, *blank) >= 0
+
+
+def test_beside_a_second_map_that_stands_clear_only_what_is_plain_to_see_counts():
+    second = numpy.cos(numpy.pi * 2 * (numpy.arange(24) + 0.5) / 24)[None, :, None] + numpy.zeros((*SHAPE, CHANNELS))
+    second[:, :, :20] += numpy.sign(numpy.sin(numpy.arange(24)))[:, None, None]
+    doubts = {}
+    for amplitude in (0.0, 3.0):
+        guides = [settled(counts_with(amplitude, seed, second)) for seed in range(6)]
+        doubts[amplitude] = [guide.uncertainty for guide in guides]
+        assert {guide.rank for guide in guides} == {2}, "the edge was found, or the second map was not"
+    alone = [settled(counts_with(0.0, seed)).uncertainty for seed in range(6)]
+    assert sum(map(added, alone)) > 0 == sum(map(added, doubts[0.0])), "noise alone counts only without one"
+    hidden = [added(each) for each in doubts[3.0]]
+    careless = [added(dataclasses.replace(each, seen=0.0)) for each in doubts[3.0]]
+    assert sum(value > 0 for value in hidden) >= 3, "what is plain to see is left out"
+    assert all(value in (0.0, whole) for value, whole in zip(hidden, careless, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -68,6 +84,7 @@ def test_what_the_residual_tells_travels():
     again = Uncertainty.unpacked(uncertainty.packed())
     numpy.testing.assert_allclose(again.left, uncertainty.left, rtol=1e-6)
     numpy.testing.assert_allclose(again.spread, uncertainty.spread, rtol=1e-6)
+    assert again.seen == uncertainty.seen > 0
     without = dataclasses.replace(uncertainty, left=numpy.zeros((0, 0)), spread=numpy.zeros(0))
     again = Uncertainty.unpacked(without.packed())
     assert again.left.size == again.spread.size == 0 and added(again) == 0

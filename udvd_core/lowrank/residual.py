@@ -15,6 +15,11 @@ Array = numpy.typing.NDArray[numpy.float64]
 
 PART, MOST_WAVES = 16, 64
 """One in so many spatial frequencies is kept, the lowest; and at most so many."""
+CLEAR = 8.0
+"""The weakest map stands clear where it varies so many times more than it may be off; noise is taken off."""
+SEEN, SEEN_IF_CLEAR = 0.5, 3.0
+"""What a residual has beyond noise counts from so many standard errors on. Where the weakest map that was found
+stands clear, others would have been found with it, and only what is plain to see counts."""
 
 
 class Residual(typing.NamedTuple):
@@ -26,10 +31,13 @@ class Residual(typing.NamedTuple):
         Its amplitudes in the lowest spatial frequencies, scaled; of noise they have that of one recorded frame.
     spread : array, shape (pixels,)
         Noise of a scaled pixel as the residual shows it, standard deviation; 1 where the noise model is right.
+    seen : float
+        From so many of its standard errors on, what is beyond noise counts.
     """
 
     waves: Array
     spread: Array
+    seen: float
 
 
 def residual(scaled: Scaled, factors: Factors) -> Residual:
@@ -41,7 +49,14 @@ def residual(scaled: Scaled, factors: Factors) -> Residual:
         amplitudes += waves[part].T @ left
         power += (left.astype(numpy.float64) ** 2).sum(0)
     taken = (factors.spectra**2).sum(0)  # of the noise, by the loadings
-    return Residual(amplitudes, numpy.sqrt(power / len(waves) + taken))
+    seen = SEEN_IF_CLEAR if _stands_clear(factors) else SEEN
+    return Residual(amplitudes, numpy.sqrt(power / len(waves) + taken), seen)
+
+
+def _stands_clear(factors: Factors) -> bool:
+    """Whether the weakest map is far from going unseen; the strongest, which there always is, tells nothing."""
+    varies = factors.loadings[:, 1:].var(0) - 1.0
+    return bool(varies.size) and bool((varies > CLEAR * factors.risk[:, 1:].mean(0)).all())
 
 
 def _cosines(place: Place) -> numpy.typing.NDArray[numpy.float32]:

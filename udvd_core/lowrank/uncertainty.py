@@ -19,8 +19,6 @@ CUT = 6.0
 SHAPE = 2.0
 """Error of a spectrum in sums over channels by what smoothing left of its noise: lines, where sums look, are
 smoothed less than the rest, or change their shape."""
-SEEN = 0.5
-"""What the residual has beyond noise counts where it is more than so many of its standard errors."""
 LEAST_NOISE = 0.05
 """Share of a sum's noise that components leave in the residual, at least."""
 
@@ -55,6 +53,8 @@ class Uncertainty:
         Residual of the fit in k spatial frequencies, with the noise of one recorded frame; empty where not measured.
     spread : array, shape (pixels,)
         Noise of a scaled pixel in the residual, standard deviation; empty where not measured, which counts as 1.
+    seen : float
+        What the residual of a sum has beyond noise counts from so many of its standard errors on.
 
     Notes
     -----
@@ -75,6 +75,7 @@ class Uncertainty:
     slow: float = 1.0
     left: Array = dataclasses.field(default_factory=_nothing)
     spread: Array = dataclasses.field(default_factory=_nothing)
+    seen: float = 0.0
     _covariances: dict[bytes, list[Array]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     """Of the spectra's errors, by the channels that were asked for."""
 
@@ -151,7 +152,7 @@ class Uncertainty:
             noise = self._noise(noisy, channels)
             known = numpy.maximum(noise - found.sum(1), LEAST_NOISE * noise)
             beyond = ((scaled @ self.left[:, channels].T) ** 2 - known[:, None]).sum(1)
-            seen = beyond > SEEN * math.sqrt(2.0 * len(self.left)) * known
+            seen = beyond > self.seen * math.sqrt(2.0 * len(self.left)) * known
             result += numpy.where(seen, beyond, 0.0) / self.numbers.size
         return result
 
@@ -175,7 +176,7 @@ class Uncertainty:
         parts = (self.numbers, self.intensity, self.scale, self.spectra, self.risk, self.weights, self.spectrum_risk)
         rest = self.spread, self.left
         return numpy.concatenate(
-            [sizes, measured, [self.slow], *(numpy.ravel(part) for part in (*parts, *rest))]
+            [sizes, measured, [self.slow, self.seen], *(numpy.ravel(part) for part in (*parts, *rest))]
         ).astype(numpy.float32)
 
     @staticmethod
@@ -191,7 +192,7 @@ class Uncertainty:
         shapes: tuple[tuple[int, ...], ...]
         shapes = ((known,), (known,), (pixels,), (rank, pixels), (known, rank), (known, maps), (maps,))
         shapes += ((spread * pixels,), (waves, pixels))
-        ends = 7 + numpy.cumsum([math.prod(shape) for shape in shapes])
+        ends = 8 + numpy.cumsum([math.prod(shape) for shape in shapes])
         if ends[-1] != values.size:
             raise ValueError(f"{values.size} numbers, want {ends[-1]}: of another version; denoise the scan again")
         parts = [
@@ -210,6 +211,7 @@ class Uncertainty:
             slow=float(values[6]),
             left=left,
             spread=spreads,
+            seen=float(values[7]),
         )
 
     def _covariance(self, channels: Index, risk: float) -> Array:
