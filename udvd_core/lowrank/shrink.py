@@ -19,6 +19,7 @@ import scipy.fft
 import scipy.linalg
 
 Array = numpy.typing.NDArray[numpy.float64]
+Singles = numpy.typing.NDArray[numpy.float32]
 Lags = typing.Sequence[float]
 
 SPREADS = numpy.array([0, 0.2, 0.5, 1, 2, 5, 10, 30, 100, 300, 1e3, 1e4, 1e5, 1e6, 1e8])
@@ -103,28 +104,39 @@ def shrink(x: Array, block: tuple[int, ...], *correlation: Lags) -> Shrunk:
     averaging over shifts after Coifman and Donoho (1995).
     """
     strides, pads = _layout(x.shape, block)
-    padded = numpy.pad(x, pads, mode="symmetric")
+    padded = numpy.pad(x.astype(numpy.float32), pads, mode="symmetric")
     windows = numpy.lib.stride_tricks.sliding_window_view(padded, block)
     windows = windows[tuple(slice(None, None, s) for s in strides)]
     axes = tuple(range(x.ndim, 2 * x.ndim))
     coefficients = scipy.fft.dctn(windows, axes=axes, norm="ortho")
-    scale = numpy.sqrt(_noise_variance(block, correlation))
+    scale = numpy.sqrt(_noise_variance(block, correlation)).astype(numpy.float32)
     c = coefficients.reshape(-1, scale.size) / scale
     factor, slope = _posterior(c, block, max(1.0, x.size / scale.size))
     slope += factor
-    error = (factor - 1) ** 2 * c**2 + 2 * slope - 1
+    missed = (1.0 - factor) * c
+    error = numpy.einsum("bk,bk->k", missed, missed) / len(c) + 2.0 * slope.mean(0, dtype=numpy.float64) - 1.0
     of_block = slope.mean(1).reshape(windows.shape[: x.ndim])
-    c *= factor * scale
+    c *= factor
+    c *= scale
     back = scipy.fft.idctn(c.reshape(coefficients.shape), axes=axes, norm="ortho")
-    total, answer, times = (numpy.zeros(padded.shape) for _ in range(3))
+    total = numpy.zeros(padded.shape)
     for offset in itertools.product(*(range(n) for n in block)):
         part = tuple(slice(o, o + s * (n - 1) + 1, s) for o, s, n in zip(offset, strides, windows.shape, strict=False))
         total[part] += back[(Ellipsis, *offset)]
-        answer[part] += of_block
-        times[part] += 1
+    times, answer = (_summed(each, padded.shape, block, strides) for each in (numpy.ones(of_block.shape), of_block))
     inner = tuple(slice(before, before + n) for (before, _), n in zip(pads, x.shape, strict=True))
-    mean_risk = float((error * scale**2).mean())
-    return Shrunk((total / times)[inner], mean_risk, (answer / times)[inner])
+    return Shrunk((total / times)[inner], float((error * scale**2).mean()), (answer / times)[inner])
+
+
+def _summed(values: Array, shape: tuple[int, ...], block: tuple[int, ...], strides: list[int]) -> Array:
+    """Sum of one value per block over the blocks that each sample lies in, in the padded shape."""
+    for axis, (size, length, stride) in enumerate(zip(shape, block, strides, strict=True)):
+        along = numpy.moveaxis(values, axis, 0)
+        wide = numpy.zeros((size, *along.shape[1:]))
+        for offset in range(length):
+            wide[offset : offset + stride * (len(along) - 1) + 1 : stride] += along
+        values = numpy.moveaxis(wide, 0, axis)
+    return values
 
 
 def _layout(shape: tuple[int, ...], block: tuple[int, ...]) -> tuple[list[int], list[tuple[int, int]]]:
@@ -153,22 +165,24 @@ def _noise_variance(block: tuple[int, ...], correlation: typing.Sequence[Lags]) 
     return variance.reshape(-1)
 
 
-def _posterior(c: Array, block: tuple[int, ...], independent: float) -> tuple[Array, Array]:
+def _posterior(c: Singles, block: tuple[int, ...], independent: float) -> tuple[Singles, ...]:
     """Posterior mean over value, and ``value x slope`` of it, of every coefficient; shape of `c`.
 
     `independent` is how many blocks there are that share no sample.
     """
-    square = c**2
+    place = c * c
     with numpy.errstate(divide="ignore"):
-        place = numpy.log(square / BIN_START) / math.log(BIN_RATIO)
-    number = numpy.clip(numpy.floor(place) + 1, 0, BINS).astype(numpy.int64)
+        numpy.log(place, out=place)
+    place *= 1.0 / math.log(BIN_RATIO)
+    place += 1.0 - math.log(BIN_START) / math.log(BIN_RATIO)
     count = c.shape[1]
-    at = numpy.arange(count) * (BINS + 1) + number
+    at = numpy.clip(place, 0, BINS, out=place).astype(numpy.int64)
+    at += numpy.arange(count) * (BINS + 1)
     histogram = numpy.bincount(at.reshape(-1), minlength=count * (BINS + 1)).reshape(count, BINS + 1)
     mixture = _mixtures(histogram * (independent / c.shape[0]), block)
     table = (mixture * FACTORS) @ _LIKELIHOOD.T / numpy.maximum(mixture @ _LIKELIHOOD.T, 1e-300)
     slope = 2 * numpy.gradient(table, numpy.log(_CENTRES), axis=1)
-    return table.reshape(-1)[at], slope.reshape(-1)[at]
+    return tuple(each.astype(numpy.float32).reshape(-1)[at] for each in (table, slope))
 
 
 def _mixtures(histogram: Array, block: tuple[int, ...]) -> Array:
