@@ -19,6 +19,8 @@ CUT = 6.0
 SHAPE = 2.0
 """Error of a spectrum in sums over channels by what smoothing left of its noise: lines, where sums look, are
 smoothed less than the rest, or change their shape."""
+SLOWEST = 0.75
+"""Of the slowest part of its noise smoothing leaves so much, measured on maps over wide windows."""
 LEAST_NOISE = 0.05
 """Share of a sum's noise that components leave in the residual, at least."""
 
@@ -216,11 +218,12 @@ class Uncertainty:
 
     def _covariance(self, channels: Index, risk: float) -> Array:
         """Covariance of what smoothing left of a spectrum's noise, between some channels, (m, m)."""
-        size = self.scale.size
-        wanted = min(risk / self.slow, 1.0) * size
+        size, share = self.scale.size, min(risk / self.slow, 1.0)
+        slowest = max(SLOWEST, share)
+        wanted = share / slowest * size
         frequency = numpy.arange(min(size, math.ceil(CUT * wanted) + 1))
         passes = 1.0 / (1.0 + (frequency / max(wanted * 4.0 / math.pi, 1e-9)) ** 2)
-        passes *= math.sqrt(wanted / (passes**2).sum())
+        passes *= math.sqrt(slowest * wanted / (passes**2).sum())
         chosen = numpy.zeros((channels.size, size))
         chosen[numpy.arange(channels.size), channels] = 1.0
         rows = scipy.fft.dct(chosen, axis=1, norm="ortho")[:, : frequency.size].T
