@@ -87,6 +87,7 @@ def measure_windows(
     ticks: dict[bool, list[list[list[float]]]] = {False: [], True: []}
     camera: dict[bool, list[float]] = {False: [], True: []}
     lasted: dict[bool, list[float]] = {False: [], True: []}
+    engine: list[float] = []
     scan: list[list[float]] = []
     after: list[list[float]] = []
     with qt_swift.Screen() as screen, qt_swift.QtSwift(screen, folder, simulator) as swift:
@@ -98,9 +99,10 @@ def measure_windows(
             steps.acquire(swift)
             swift.until(f"raw(model, {number}).is_live")
             swift.ask("kept.update(ticks=Ticks(window), ours=Ours(), camera=Sleeper())")
-            begin = time.perf_counter()
+            begin, used = time.perf_counter(), _of_a_core(swift)
             swift.until(f"not raw(model, {number}).is_live", longest)
             lasted[follow].append(round(time.perf_counter() - begin, 2))
+            engine += [round(_of_a_core(swift) - used, 2)] if follow else []
             camera[follow] += swift.ask("kept['camera'].stop()")
             ticks[follow].append(swift.ask("kept['ticks'].stop()"))
             ours = swift.ask("kept['ours'].stop()")
@@ -122,9 +124,16 @@ def measure_windows(
         "of_a_core_between_ticks_ms": _compared(joined, lambda tick: tick[2]),
         "a_thread_like_a_camera_s_late_ms": _compared(camera, lambda late: late),
         "scan_lasted_s": {"without": lasted[False], "following": lasted[True]},
+        "engine_of_a_core_s": engine,
         "ours_while_rows_arrive_ms": _ours(scan),
         "ours_after_the_scan_ms": _ours(after),
     }
+
+
+def _of_a_core(swift: typing.Any) -> float:
+    """Time of a core that the engine has used so far, in seconds."""
+    stat = pathlib.Path(f"/proc/{swift.ask('companion.companion_of(model).engine.pid')}/stat").read_text()
+    return sum(map(int, stat.rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def _recorded(size: tuple[int, int], channels: int, folder: pathlib.Path) -> dict[str, str]:

@@ -49,6 +49,8 @@ class PcaModel:
         """Whether all frames were fitted."""
         return self._fitted == int(self._buffer.received.sum())
 
+    abreast = settled
+
     @property
     def learned(self) -> str:
         """The rank."""

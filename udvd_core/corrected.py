@@ -9,7 +9,6 @@ import typing
 import numpy
 import numpy.typing
 
-from udvd_core import guided
 from udvd_core.buffer import FrameBuffer
 from udvd_core.correction import weights
 from udvd_core.correction.corrector import Corrector
@@ -23,7 +22,7 @@ from udvd_core.split import Split
 Array = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
 
-GROWTH = 1.5
+GROWTH = 2.0
 """The correction is judged anew when there are this much more frames."""
 ENDED = object()
 ROWS_AT_ONCE, LARGEST_BATCH = 8, 1 << 24
@@ -96,7 +95,12 @@ class GuidedModel(GuideModel):
     @property
     def settled(self) -> bool:
         """Whether guide and correction have seen all frames and nothing is left to find."""
-        return super().settled and not self._unfit() and not any(self._due(one) for one in self._correctors)
+        return super().settled and self._judged
+
+    @property
+    def abreast(self) -> bool:
+        """As of the guide, and the correction was adapted to it and judged."""
+        return super().abreast and self._judged
 
     @property
     def learned(self) -> str:
@@ -112,10 +116,8 @@ class GuidedModel(GuideModel):
 
     def learn(self) -> None:
         """A step of the guide; where that is not much behind, the correction is adapted to it, and judged in steps."""
-        whole = self._received() == self._buffer.received.size
-        behind = whole or self._received() > guided.GROWTH * self.guide.fitted
-        if not super().settled and (behind or not self.guide.settled):
-            if whole:
+        if self._fitting or self._behind:
+            if self._received() == self._buffer.received.size:
                 self._judging = None  # of fewer frames; it would take the last judgement's time
             super().learn()
             return
@@ -132,6 +134,11 @@ class GuidedModel(GuideModel):
         if next(self._judging, ENDED) is ENDED:
             self._judging = None
             self._adapt()  # at once: there may be no time for another step, and it took long to judge
+
+    @property
+    def _judged(self) -> bool:
+        """Whether every correction has seen what its guide leaves, and no judgement is due."""
+        return not self._unfit() and not any(self._due(one) for one in self._correctors)
 
     def _unfit(self) -> bool:
         """Whether a correction that passes has not seen yet what its guide leaves."""

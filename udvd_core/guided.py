@@ -22,8 +22,8 @@ from udvd_core.settings import ScanSpec
 Array = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
 
-GROWTH = 1.25
-"""The camera is measured anew, and the guide is behind, when there are this much more frames."""
+GROWTH, MORE = 1.25, 16
+"""Camera and fit are made anew when there are this much more frames, the fit not for fewer than so many."""
 BATCH_PIXELS = 1 << 22
 
 
@@ -59,7 +59,12 @@ class GuideModel:
     @property
     def settled(self) -> bool:
         """Whether all frames were fitted and no component is left to find."""
-        return self.guide.fitted == self._received() and self._next_sums is None and self.guide.settled
+        return not self._fitting and self.guide.fitted == self._received()
+
+    @property
+    def abreast(self) -> bool:
+        """Whether no fit is under way, and there are too few new frames for another."""
+        return not self._fitting and not self._behind
 
     @property
     def ready(self) -> bool:
@@ -138,6 +143,18 @@ class GuideModel:
                 "defects": self.camera.defects.summary,
             }
         return facts
+
+    @property
+    def _fitting(self) -> bool:
+        """Whether a fit is under way, or there was none yet."""
+        return self._next_sums is not None or not self.guide.settled
+
+    @property
+    def _behind(self) -> bool:
+        """Whether enough frames came since the last fit for another one; of a whole scan, any."""
+        received, fitted = self._received(), self.guide.fitted
+        whole = received == self._buffer.received.size
+        return received > (fitted if whole else max(GROWTH * fitted, fitted + MORE))
 
     def _estimate(self, guide: Guide, numbers: Index, quick: bool) -> Array:
         """Frames (n, q, E) as a guide estimates them."""

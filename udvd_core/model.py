@@ -45,6 +45,11 @@ class Model(typing.Protocol):
         ...
 
     @property
+    def abreast(self) -> bool:
+        """Whether it can wait for more frames: it has settled, or what came since would hardly change it."""
+        ...
+
+    @property
     def note(self) -> str:
         """What the user should know, empty if nothing."""
         ...
@@ -118,7 +123,7 @@ class RawModel:
     learned = note = ""
     uncertainty = noise = None
     heldout, hidden = math.nan, ""
-    learns, ready, instant = False, True, False
+    learns, ready, instant, abreast = False, True, False, True
     batch = 4096
 
     def __init__(self, buffer: FrameBuffer) -> None:

@@ -3,7 +3,8 @@
 ``push`` frames as they come, ``advance`` again and again, ``finish`` when no more will come.
 `advance` spends its time on, in this order: frames that just came; frames whose neighbours came
 since, then those denoised longest ago; learning. Each of the first two has a largest share of the
-time, so that learning goes on however fast the scan. After `finish` it learns for as long as the
+time, so that learning goes on however fast the scan. It rests when the model is abreast of the frames:
+whoever operates the microscope may need the cores. After `finish` it learns for as long as the
 budget leaves room for one last pass over all frames, then makes that pass.
 """
 
@@ -93,7 +94,7 @@ class Session:
         """Whether not to learn; what comes is denoised with what was learned before."""
         self._rate = math.nan
         self._longest_step = 0.0
-        self._refreshed = 0.0
+        self._refreshed = self._looked = -math.inf
         self._spent = {"all": 0.0, "fresh": 0.0, "again": 0.0}
 
     @property
@@ -111,8 +112,9 @@ class Session:
     @property
     def resting(self) -> bool:
         """Whether there is nothing useful to do until more frames come."""
-        learned = self.model.settled or self.paused or not self.received
-        return not self.finishing and learned and not self._waiting(OUTDATED).size
+        if self.finishing or not (self._learned or not self.received):
+            return False
+        return not self._look_due(self._waiting(NEVER)) and not self._behind().size
 
     @property
     def received(self) -> int:
@@ -220,16 +222,31 @@ class Session:
             speed_unknown = math.isnan(self._rate) and self.model.ready
             if speed_unknown or (self._live and self._waiting(NEVER).size):
                 return self._denoise(self._oldest(numpy.flatnonzero(self._buffer.received)), final=False)
-        elif (fresh := self._waiting(NEVER)).size and self._has_time("fresh", FRESH_SHARE):
-            self._live = True
+        elif self._look_due(fresh := self._waiting(NEVER)) and self._has_time("fresh", FRESH_SHARE):
+            self._live, self._looked = True, self._clock()
             return self._denoise_timed(fresh[: self._batch], "fresh", quick=True)
         elif self._refresh_due():
             self._refreshed = self._clock()
-            return self._denoise_timed(self._oldest(numpy.flatnonzero(self._buffer.received)), "again")
+            return self._denoise_timed(self._oldest(self._behind()), "again")
         begin = self._clock()
         self.model.learn()
         self._longest_step = max(0.97 * self._longest_step, self._clock() - begin)  # the very first may be far longer
         return []
+
+    @property
+    def _learned(self) -> bool:
+        """Whether there is nothing to learn for now."""
+        return self.model.abreast or self.paused
+
+    def _behind(self) -> Index:
+        """Frames that were denoised before the last step of learning, or before a neighbour came."""
+        numbers = self._waiting(OUTDATED if self.paused else self.model.steps - 1)
+        return numbers[self._shown[numbers] > NEVER]
+
+    def _look_due(self, fresh: Index) -> bool:
+        """Whether to look at new frames now: each look costs the same for few, and who sees it sees no more often."""
+        waited = self._clock() - self._looked >= self.spec.training.preview_s / 2
+        return fresh.size > 0 and (waited or fresh.size >= self._batch)
 
     def _waiting(self, age: int) -> Index:
         """Frames received whose result is of this age or older."""
@@ -261,16 +278,13 @@ class Session:
 
     def _refresh_due(self) -> bool:
         """Whether shown results are old and denoising them anew has not had its share of the time."""
-        known = self._buffer.received
-        outdated = bool((self._shown[known] == OUTDATED).any())
-        if not outdated and (self.model.settled or self._clock() - self._refreshed < self.spec.training.preview_s / 4):
-            return False
-        behind = outdated or bool((self._shown[known] < self.model.steps).any())
-        return behind and self._has_time("again", REFRESH_SHARE)
+        soon = self._learned or self._clock() - self._refreshed >= self.spec.training.preview_s / 4
+        due = soon or self._waiting(OUTDATED).size > 0
+        return due and self._behind().size > 0 and self._has_time("again", REFRESH_SHARE)
 
     def _has_time(self, account: str, share: float) -> bool:
         """Whether this kind of work has not had its share of the time, or learning needs none."""
-        return self.model.settled or self.paused or self._spent[account] <= share * self._spent["all"]
+        return self._learned or self._spent[account] <= share * self._spent["all"]
 
     def _denoise_timed(self, numbers: Index, account: str, quick: bool = False) -> list[Denoised]:
         """Denoise some frames, to be sent again, and book the time."""
@@ -280,13 +294,13 @@ class Session:
         return result
 
     def _denoise(self, numbers: Index, final: bool, quick: bool = False) -> list[Denoised]:
-        """Denoise some frames and keep account of it; a quick look counts as outdated at once."""
+        """Denoise some frames and keep account of it; an instant model's quick look is outdated at once."""
         begin = self._clock()
         data = self.model.denoise(numbers, quick)
         rate = numbers.size / max(self._clock() - begin, 1e-6)
         if not quick:
             self._rate = rate if math.isnan(self._rate) else 0.7 * self._rate + 0.3 * rate
-        self._shown[numbers] = self.model.steps
+        self._shown[numbers] = OUTDATED if quick and self.model.instant else self.model.steps
         self._final[numbers] |= final
         if not self.spec.training.frames:
             data = data.sum(1)

@@ -104,6 +104,8 @@ class UdvdModel:
         """Whether the held-out score stopped improving or training was given up."""
         return self._trainer.stale >= PATIENCE or self._trainer.frozen
 
+    abreast = settled
+
     def learn(self) -> None:
         """One training step; every `JUDGE_EVERY` steps a judgement, at the beginning more often."""
         known = numpy.flatnonzero(self._buffer.received)

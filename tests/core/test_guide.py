@@ -10,6 +10,7 @@ from udvd_core.guide import Guide
 from udvd_core.guided import GuideModel
 from udvd_core.lowrank.profile import lit_rows
 from udvd_core.metrics import psnr
+from udvd_core.models import open_model
 from udvd_core.noise import NoiseModel
 from udvd_core.settings import ScanSpec, Training
 from udvd_core.simulate import (
@@ -169,6 +170,24 @@ def test_rows_without_light_are_left_out_and_come_back_as_the_mean(rng):
     assert found[1] < 20 and found[0].shape == counts.shape
     assert abs(psnr(found[0], whole) - psnr(alone[0], truth) - 10 * numpy.log10(40 / 12)) < 0.3
     assert found[0][:, :10].sum() < 1e-3 * found[0].sum()
+
+
+@pytest.mark.parametrize("name", ["guide", "guided"])
+@pytest.mark.parametrize(("fitted", "waits", "more"), [(96, 120, 121), (4, 20, 21), (240, None, 256)])
+def test_a_fit_waits_until_there_are_a_quarter_more_frames_but_not_when_they_are_the_last(name, fitted, waits, more):
+    counts, _ = recorded(simulate_hbn, (16, 16), 96, 3000)
+    spec = ScanSpec("a", (16, 16), (1, 96), Axis(96), (), Training(name, device="cpu"))
+    buffer = FrameBuffer(spec.count, spec.frame_shape)
+    model = open_model(spec, buffer, None)
+    for frames in (fitted, more):
+        buffer.put(0, counts[:frames])
+        assert not model.abreast
+        while not model.abreast:
+            model.learn()
+        assert model.settled and model.guide.fitted == frames
+        if waits and frames < waits:
+            buffer.put(0, counts[:waits])
+            assert model.abreast and not model.settled, "a fit for so few more"
 
 
 def denoised_frames(counts, shape):

@@ -264,9 +264,9 @@ class SlowModel:
     name, device, learned, note = "slow", "none", "", ""
     learns, ready, instant = False, True, False
 
-    def __init__(self, spec, clock, step_s=0.05, frame_s=0.001, batch=4, settled_at=math.inf):
+    def __init__(self, spec, clock, step_s=0.05, frame_s=0.001, batch=4, settled_at=math.inf, abreast_at=math.inf):
         self._clock, self._shape, self._step_s, self._frame_s = clock, spec.frame_shape, step_s, frame_s
-        self.batch, self.steps, self._settled_at = batch, 0, settled_at
+        self.batch, self.steps, self._settled_at, self._abreast_at = batch, 0, settled_at, abreast_at
         at = numpy.arange(spec.count)
         self.neighbours = numpy.stack((at - 1, at, numpy.where(at + 1 < spec.count, at + 1, -1)), 1)
         self.calls = []
@@ -274,6 +274,10 @@ class SlowModel:
     @property
     def settled(self):
         return self.steps >= self._settled_at
+
+    @property
+    def abreast(self):
+        return self.settled or self.steps >= self._abreast_at
 
     def learn(self):
         self._clock.now += self._step_s
@@ -353,6 +357,57 @@ def test_nothing_is_left_to_do_once_the_model_has_settled(slow_session):
     assert session.advance(5.0) == [] and clock.now == at
     assert (drive(session, result).final == 1).all()
     assert clock.now < at + 1, "a settled model does not use up the budget"
+
+
+def test_a_model_abreast_of_the_frames_rests_once_they_are_shown_and_learns_on_after_the_last(slow_session):
+    session, clock, frames = slow_session(abreast_at=5, settled_at=9)
+    session.push(0, frames[:12])
+    result = Result(session.spec)
+    for _ in range(50):
+        result.take(session.advance(0.1))
+    at = clock.now
+    assert session.resting and session.model.steps == 5 and result.step[:12].tolist() == [5] * 12
+    assert session.advance(5.0) == [] and clock.now == at, "it takes a core and gives nothing"
+    session.push(12, frames[12:14])
+    clock.now = at + 0.5
+    assert not session.resting, "new frames are to be shown"
+    result.take(session.advance(0.1))
+    assert session.resting and result.step[12:14].tolist() == [5, 5] and session.model.steps == 5
+    assert (drive(session, result).final[:14] == 1).all() and session.model.steps == 9
+
+
+def test_a_few_new_frames_wait_half_a_preview_for_others_and_a_batch_does_not(slow_session):
+    session, clock, frames = slow_session(settled_at=0)
+    session.push(0, frames[:1])
+    assert len(session.advance(0.1)) == 1, "the very first do not wait"
+    session.push(1, frames[1:4])
+    assert [(block.start, len(block.data)) for block in session.advance(1.0)] == [(0, 1)], "its neighbour came"
+    at = clock.now
+    assert session.resting and session.advance(1.0) == [] and clock.now == at
+    session.push(4, frames[4:5])
+    assert not session.resting
+    result = Result(session.spec).take(session.advance(0.1))
+    assert result.times[1:5].tolist() == [1] * 4
+    session.push(5, frames[5:6])
+    session.advance(0.1)
+    assert session.resting and session.denoised == 5
+    clock.now += 0.5 * session.spec.training.preview_s
+    assert not session.resting and result.take(session.advance(0.1)).times[5] == 1
+
+
+def test_a_paused_session_that_has_shown_all_frames_rests(slow_session):
+    session, _, frames = slow_session()
+    session.push(0, frames[:8])
+    while session.model.steps < 3:
+        session.advance(0.05)
+    session.paused = True
+    result = Result(session.spec)
+    for _ in range(20):
+        result.take(session.advance(0.1))
+    assert session.resting and session.model.steps == 3
+    session.push(8, frames[8:12])
+    assert not session.resting
+    assert result.take(session.advance(0.1)).times[8:12].tolist() == [1] * 4 and session.resting
 
 
 @pytest.mark.parametrize("started", ["while the scan ran", "with finish"])
