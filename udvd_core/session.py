@@ -245,8 +245,10 @@ class Session:
 
     def _look_due(self, fresh: Index) -> bool:
         """Whether to look at new frames now: each look costs the same for few, and who sees it sees no more often."""
+        if not fresh.size:
+            return False
         waited = self._clock() - self._looked >= self.spec.training.preview_s / 2
-        return fresh.size > 0 and (waited or fresh.size >= self._batch)
+        return waited or fresh.size >= self._batch or bool(self._buffer.received.all())
 
     def _waiting(self, age: int) -> Index:
         """Frames received whose result is of this age or older."""

@@ -26,6 +26,8 @@ HELD_BYTES = 1 << 30
 WRITTEN_BYTES = 4 << 20
 """Of such a result, written at each tick."""
 
+CREATE_S = 0.25
+"""While rows arrive an item is made no sooner after the one before: Swift draws it first."""
 NAMES = {State.ABORTED: "aborted", State.ERROR: "scan failed", State.REMOVED: "raw deleted"}
 
 
@@ -111,6 +113,7 @@ class Job:
         """The maps so far, as `Block.maps` holds them."""
         self._early: list[Block] = []
         self._ready = self._finish_sent = False
+        self._create_at = 0.0
         engine.open(spec)
         recording.sums_rows = spec.frame_shape != recording.layout.frame_shape
         recording.sink = lambda start, frames: engine.push(spec.scan_id, start, frames)
@@ -161,8 +164,9 @@ class Job:
             self._complete(self._end, share * WRITTEN_BYTES)
             return
         wanted = self.status is not None and not self._holds and (self._previews or bool(self._early))
-        if not self._ready and wanted:  # the engine has it: no empty items if that fails
+        if not self._ready and wanted and self._clock() >= self._create_at:  # the engine has it: no empty items if not
             self._ready = not self._writer.create_next()
+            self._create_at = self._clock() + CREATE_S
         while self._ready and self._early and not self._holds:
             self._writer.write(self._early.pop(0))
         if not self._holds and self._writer.write_next(self._clock()) and self.timeline.first_preview is None:

@@ -54,6 +54,13 @@ class Form:
         counts = Calibration.Calibration(units=f"{units} in {channels.stop - channels.start} channels")
         return cls(spec.scan_shape, spec.scan_shape, descriptor, counts, list(raw.dimensional_calibrations[:positions]))
 
+    def blank(self) -> DataAndMetadata.DataAndMetadata:
+        """Zeros in this form."""
+        zeros = numpy.zeros(self.shape, numpy.float32)
+        return DataAndMetadata.new_data_and_metadata(
+            zeros, self.intensity, self.dimensions, data_descriptor=self.descriptor
+        )
+
 
 @dataclasses.dataclass
 class Result:
@@ -97,13 +104,18 @@ class Result:
         item, form = self.item, self.form
         if item is None:
             raise ValueError(f"{self.label!r} has no item to open; put one into the library first")
-        with item.data_item_changes(), item.data_source_changes():  # else Swift draws it anew after each of these
-            if item.data_shape != form.shape:
-                item.reserve_data(
-                    data_shape=form.shape, data_dtype=numpy.dtype(numpy.float32), data_descriptor=form.descriptor
-                )
-            item.set_intensity_calibration(form.intensity)
-            item.set_dimensional_calibrations(form.dimensions)
+        calibrations = [form.intensity, *form.dimensions]
+        if (
+            item.data_shape != form.shape
+            or [item.intensity_calibration, *item.dimensional_calibrations] != calibrations
+        ):
+            with item.data_item_changes(), item.data_source_changes():  # else Swift draws it anew after each of these
+                if item.data_shape != form.shape:
+                    item.reserve_data(
+                        data_shape=form.shape, data_dtype=numpy.dtype(numpy.float32), data_descriptor=form.descriptor
+                    )
+                item.set_intensity_calibration(form.intensity)
+                item.set_dimensional_calibrations(form.dimensions)
         self._reference = DataChannel.DataItemReference(document_model, item)
 
     def wait(self, start: int, data: Array) -> None:

@@ -31,6 +31,8 @@ TURN_S = 0.02
 """Previews of several items are written in one turn until it used so much of a core."""
 QUIET, LONGEST_QUIET_S = 100.0, 3.0
 """After such a turn no other for this many times as long as it took Swift, and no longer than that."""
+SMALL_BYTES = 1 << 22
+"""An item of so many bytes gets its form before it is put into the library: in one turn, drawn once."""
 PRELIMINARY, FINAL = "preliminary", "final"
 MAP_ROWS = ("value", "sigma", "raw", "raw sigma")
 """What `Block.maps` holds of each map."""
@@ -97,7 +99,8 @@ class Writer:
         """Take one step of making the items, some 20 ms of Swift's main thread; False when all are made."""
         for result in self._results:
             if result.item is None:
-                self._add(result)
+                if self._add(result).data_shape == result.form.shape:
+                    result.open_for(self._document_model)
                 return True
             if result.there and not result.open and not result.done:
                 result.open_for(self._document_model)
@@ -192,16 +195,19 @@ class Writer:
         result.close()
         return True
 
-    def _add(self, result: Result) -> None:
+    def _add(self, result: Result) -> DataItem.DataItem:
         """Put an item into the library, an earlier one where it fits."""
         earlier = next((each for each in self._earlier if self._fits(each, result)), None)
         item = result.item = earlier or DataItem.DataItem(large_format=True)
+        if earlier is None and 4 * math.prod(result.form.shape) <= SMALL_BYTES:
+            item.set_data_and_metadata(result.form.blank())  # takes the metadata away
         if earlier is None or item.title == _title(result.label, item.metadata[OURS]):  # else the operator named it
             item.title = _title(result.label, self._facts)
         item.metadata = self._metadata(result, self._facts)  # before it is added: a follower must not follow it
         if earlier is None:
             item.session_metadata = self._session_metadata
             self._document_model.append_data_item(item)
+        return item
 
     def _fits(self, item: DataItem.DataItem, result: Result) -> bool:
         """Whether an earlier result shows what this one will, in the same form."""

@@ -393,6 +393,15 @@ def test_a_few_new_frames_wait_half_a_preview_for_others_and_a_batch_does_not(sl
     assert session.resting and session.denoised == 5
     clock.now += 0.5 * session.spec.training.preview_s
     assert not session.resting and result.take(session.advance(0.1)).times[5] == 1
+    session.push(6, frames[6:17])
+    session.advance(1.0)
+    session.push(18, frames[18:])
+    session.advance(0.1)
+    assert session.resting and session.denoised == 18
+    session.push(17, frames[17:18])
+    assert not session.resting, "nothing follows the last ones"
+    session.advance(0.1)
+    assert session.denoised == 20
 
 
 def test_a_paused_session_that_has_shown_all_frames_rests(slow_session):
