@@ -22,7 +22,7 @@ from udvd_core.split import Split
 Array = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
 
-GROWTH = 2.0
+GROWTH = 3.0
 """The correction is judged anew when there are this much more frames."""
 ENDED = object()
 ROWS_AT_ONCE, LARGEST_BATCH = 8, 1 << 24

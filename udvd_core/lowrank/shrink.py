@@ -199,8 +199,10 @@ def _mixtures(histogram: Array, block: tuple[int, ...]) -> Array:
 def _maximise(histogram: Array, prior: Array) -> Array:
     """Weights of the spreads that make the counts likely, shape (..., spreads): expectation maximisation."""
     weights: Array = prior / prior.sum(-1, keepdims=True)
+    filled = histogram.any(0)
+    histogram, likelihood = histogram[:, filled], _LIKELIHOOD[filled]
     for _ in range(ROUNDS):
-        density = numpy.maximum(weights @ _LIKELIHOOD.T, 1e-300)
-        weights = weights * ((histogram / density) @ _LIKELIHOOD) + prior
+        density = numpy.maximum(weights @ likelihood.T, 1e-300)
+        weights = weights * ((histogram / density) @ likelihood) + prior
         weights /= weights.sum(-1, keepdims=True)
     return weights
