@@ -296,13 +296,13 @@ class Session:
         return result
 
     def _denoise(self, numbers: Index, final: bool, quick: bool = False) -> list[Denoised]:
-        """Denoise some frames and keep account of it; an instant model's quick look is outdated at once."""
+        """Denoise some frames and keep account of it; a quick look is renewed after the next step of learning."""
         begin = self._clock()
         data = self.model.denoise(numbers, quick)
         rate = numbers.size / max(self._clock() - begin, 1e-6)
         if not quick:
             self._rate = rate if math.isnan(self._rate) else 0.7 * self._rate + 0.3 * rate
-        self._shown[numbers] = OUTDATED if quick and self.model.instant else self.model.steps
+        self._shown[numbers] = self.model.steps
         self._final[numbers] |= final
         if not self.spec.training.frames:
             data = data.sum(1)
