@@ -29,6 +29,8 @@ ROWS_AT_ONCE, LARGEST_BATCH = 8, 1 << 24
 """Scan rows that are corrected at once, because the network sees four on either side too; pixels at most."""
 FEWEST = 48
 """Frames below which nothing is judged and the guide stands."""
+FIRST = 8
+"""While frames come, it stands until one in so many has come."""
 
 
 class GuidedModel(GuideModel):
@@ -185,9 +187,10 @@ class GuidedModel(GuideModel):
 
     def _due(self, one: Corrector) -> bool:
         """Whether a correction has to be judged, for the first time or anew."""
-        known = self._received()
-        whole = known == self._buffer.received.size
-        return known >= FEWEST and (known > GROWTH * one.judged or (whole and known > one.judged))
+        known, count = self._received(), self._buffer.received.size
+        if known == count:
+            return known >= FEWEST and known > one.judged
+        return known >= max(FEWEST, count / FIRST) and known > GROWTH * one.judged
 
     def _estimate(self, guide: Guide, numbers: Index, quick: bool) -> Array:
         """Corrected frames, shape (n, q, E); a quick look is the guide alone, the network wants the rows around too."""

@@ -22,8 +22,9 @@ from udvd_core.settings import ScanSpec
 Array = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
 
-GROWTH, MORE = 1.25, 16
-"""Camera and fit are made anew when there are this much more frames, the fit not for fewer than so many."""
+GROWTH, MORE = 1.25, 48
+"""Camera and fit are made anew when there are this much more frames, the fit not for fewer than so many: in the first
+seconds of a scan Swift draws new items."""
 BATCH_PIXELS = 1 << 22
 
 
