@@ -22,9 +22,8 @@ from udvd_core.settings import ScanSpec
 Array = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
 
-GROWTH, MORE = 1.25, 48
-"""Camera and fit are made anew when there are this much more frames, the fit not for fewer than so many: in the first
-seconds of a scan Swift draws new items."""
+GROWTH = 1.25
+"""Camera and fit are made anew when there are this much more frames."""
 BATCH_PIXELS = 1 << 22
 
 
@@ -155,7 +154,7 @@ class GuideModel:
         """Whether enough frames came since the last fit for another one; of a whole scan, any."""
         received, fitted = self._received(), self.guide.fitted
         whole = received == self._buffer.received.size
-        return received > (fitted if whole else max(GROWTH * fitted, fitted + MORE))
+        return received > (fitted if whole else GROWTH * fitted)
 
     def _estimate(self, guide: Guide, numbers: Index, quick: bool) -> Array:
         """Frames (n, q, E) as a guide estimates them."""

@@ -94,7 +94,7 @@ class Session:
         """Whether not to learn; what comes is denoised with what was learned before."""
         self._rate = math.nan
         self._longest_step = 0.0
-        self._refreshed = self._looked = -math.inf
+        self._refreshed = self._looked = self._learn_at = -math.inf
         self._spent = {"all": 0.0, "fresh": 0.0, "again": 0.0}
 
     @property
@@ -231,12 +231,15 @@ class Session:
         begin = self._clock()
         self.model.learn()
         self._longest_step = max(0.97 * self._longest_step, self._clock() - begin)  # the very first may be far longer
+        if self.model.abreast:
+            self._learn_at = self._clock() + self.spec.training.preview_s
         return []
 
     @property
     def _learned(self) -> bool:
-        """Whether there is nothing to learn for now."""
-        return self.model.abreast or self.paused
+        """Whether there is nothing to learn for now: soon after a fit there would be little more to see in another."""
+        soon = self._clock() < self._learn_at and not self._buffer.received.all()
+        return self.model.abreast or self.paused or soon
 
     def _behind(self) -> Index:
         """Frames that were denoised before the last step of learning, or before a neighbour came."""

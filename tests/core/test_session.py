@@ -376,6 +376,23 @@ def test_a_model_abreast_of_the_frames_rests_once_they_are_shown_and_learns_on_a
     assert (drive(session, result).final[:14] == 1).all() and session.model.steps == 9
 
 
+def test_a_fit_waits_a_preview_after_the_last_one_unless_the_scan_is_whole(slow_session):
+    session, clock, frames = slow_session(abreast_at=3)
+    session.push(0, frames[:12])
+    while not session.resting:
+        session.advance(0.1)
+    session.model._abreast_at, at = 6, clock.now  # what came since calls for a fit
+    assert session.resting and session.advance(1.0) == [] and session.model.steps == 3
+    clock.now = at + session.spec.training.preview_s
+    while not session.resting:
+        session.advance(0.1)
+    assert session.model.steps == 6
+    session.model._abreast_at = 9
+    session.push(12, frames[12:])
+    session.advance(0.5)
+    assert session.model.steps > 6, "nothing follows that could wait"
+
+
 def test_a_few_new_frames_wait_half_a_preview_for_others_and_a_batch_does_not(slow_session):
     session, clock, frames = slow_session(settled_at=0)
     session.push(0, frames[:1])
