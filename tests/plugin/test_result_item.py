@@ -129,3 +129,30 @@ def test_what_no_display_panel_shows_is_written_less_often(bare_swift, tmp_path)
         assert not written.write_next(now + 1.8 * writer.HIDDEN_S)
         assert written.write_next(now + 2 * writer.HIDDEN_S)
         scan.end()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_item_comes_into_the_library_as_ours_and_a_small_one_in_its_form(bare_swift, tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(writer, "SMALL_BYTES", 1 << 20 if at_once else 0)
+    seen = []
+
+    def inserted(key, item, *_):
+        if key == "data_items" and "udvd" in item.metadata:
+            units = [each.units for each in item.dimensional_calibrations]
+            seen.append((item.data_shape, units, item.metadata["udvd"]["kind"], item.large_format))
+
+    listeners = [bare_swift.document_model.item_inserted_event.listen(inserted)]
+    with contextlib.closing(follow(bare_swift, tmp_path, maps=[{"name": "a", "signal": [102, 110]}])) as companion:
+        scan = Producer(bare_swift, spectra(*SHAPE))
+        scan.write_rows()
+        pump(bare_swift, companion, lambda: companion.current and companion.current.timeline.first_preview)
+        items = companion.current.items
+        assert [item.data_shape for item in items] == [SHAPE, SHAPE[:2]]
+        assert [[each.units for each in item.dimensional_calibrations] for item in items] == [
+            ["nm", "nm", "eV"],
+            ["nm"] * 2,
+        ]
+        scan.end()
+    listeners.clear()
+    forms = [(SHAPE, ["nm", "nm", "eV"]), (SHAPE[:2], ["nm", "nm"])] if at_once else [(None, [])] * 2
+    assert seen == [(*form, kind, True) for form, kind in zip(forms, ("denoised", "map"), strict=True)]
