@@ -227,7 +227,7 @@ class Session:
             return self._denoise_timed(fresh[: self._batch], "fresh", quick=True)
         elif self._refresh_due():
             self._refreshed = self._clock()
-            return self._denoise_timed(self._oldest(self._behind()), "again")
+            return self._denoise_timed(self._oldest(numpy.flatnonzero(self._buffer.received)), "again")
         begin = self._clock()
         self.model.learn()
         self._longest_step = max(0.97 * self._longest_step, self._clock() - begin)  # the very first may be far longer

@@ -138,7 +138,7 @@ class Companion:
             return
         self._follower.tick()
         self._advance()
-        self._turns.hold(any(job.phase is not Phase.DONE for job in self.jobs))
+        self._turns.hold(not self._closed and any(job.phase is not Phase.DONE for job in self.jobs))
         self._replace_engine()
         self.reprocessor.tick()
         run_overlooked(self._document_model)

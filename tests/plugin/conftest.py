@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import pathlib
+import sys
 import typing
 
 import pytest
@@ -42,6 +43,16 @@ def one_sample() -> collections.abc.Iterator[None]:
         for name in ("RectangleFlakeSample", "AmorphousSample", "CombinedTestSample"):
             patch.setattr(SampleSimulator, name, functools.cache(getattr(SampleSimulator, name)))
         yield
+
+
+@pytest.fixture(autouse=True)
+def python_s_own_turns() -> collections.abc.Iterator[None]:
+    """A scan that is denoised makes Python's turns longer, and gives back what was there before."""
+    before = sys.getswitchinterval()
+    yield
+    after = sys.getswitchinterval()
+    sys.setswitchinterval(before)
+    assert after == before, "turns are still long after the test"
 
 
 @pytest.fixture
