@@ -397,27 +397,35 @@ def test_a_few_new_frames_wait_half_a_preview_for_others_and_a_batch_does_not(sl
     session, clock, frames = slow_session(settled_at=0)
     session.push(0, frames[:1])
     assert len(session.advance(0.1)) == 1, "the very first do not wait"
-    session.push(1, frames[1:4])
-    assert [(block.start, len(block.data)) for block in session.advance(1.0)] == [(0, 1)], "its neighbour came"
+    session.push(3, frames[3:6])  # not beside what was shown, which would be renewed
     at = clock.now
     assert session.resting and session.advance(1.0) == [] and clock.now == at
-    session.push(4, frames[4:5])
-    assert not session.resting
-    result = Result(session.spec).take(session.advance(0.1))
-    assert result.times[1:5].tolist() == [1] * 4
-    session.push(5, frames[5:6])
+    session.push(6, frames[6:7])
+    assert not session.resting, "there is a batch of them"
     session.advance(0.1)
     assert session.resting and session.denoised == 5
+    session.push(9, frames[9:10])
+    assert session.resting
     clock.now += 0.5 * session.spec.training.preview_s
-    assert not session.resting and result.take(session.advance(0.1)).times[5] == 1
-    session.push(6, frames[6:17])
+    assert not session.resting
+    session.advance(0.1)
+    assert session.resting and session.denoised == 6
+
+
+def test_the_last_frames_of_a_scan_do_not_wait(slow_session):
+    session, clock, frames = slow_session(settled_at=0)
+    session.push(0, frames[:12])
     session.advance(1.0)
-    session.push(18, frames[18:])
-    session.advance(0.1)
-    assert session.resting and session.denoised == 18
-    session.push(17, frames[17:18])
-    assert not session.resting, "nothing follows the last ones"
-    session.advance(0.1)
+    session.push(14, frames[14:15])
+    clock.now += 10.0
+    session.advance(1.0)
+    session.push(16, frames[16:])
+    session.advance(1.0)
+    assert session.resting and session.denoised == 17
+    session.push(12, frames[12:14])
+    session.push(15, frames[15:16])
+    assert not session.resting, "nothing follows them"
+    session.advance(1.0)
     assert session.denoised == 20
 
 

@@ -359,6 +359,7 @@ def test_a_scan_whose_swift_died_is_offered(bare_swift, companion, tmp_path):
     assert not [scan for scan in Library(bare_swift.document_model).scans((), (), {uuid}) if scan.interrupted]
     companion._follower.close()  # Swift dies: nobody marks anything
     companion._closed = companion.reprocessor._closed = True
+    companion._turns.hold(False)  # these would end with the process
     live.end()
     bare_swift.pump(0.1)
     again = follow(bare_swift, tmp_path)
