@@ -103,6 +103,25 @@ def runs(numbers: Index) -> list[tuple[int, int]]:
     return [(int(part[0]), int(part[-1]) + 1) for part in numpy.split(numbers, breaks)]
 
 
+@dataclasses.dataclass(frozen=True)
+class Denoised:
+    """Frames `start` and following, shape (n, E) or (n, q, E), counts; will they be sent again, their steps."""
+
+    start: int
+    data: Array
+    final: bool
+    step: int
+
+
+def in_runs(numbers: Index, data: Array, final: bool, step: int) -> list[Denoised]:
+    """Denoised frames of increasing numbers, split where numbers are missing; shape of `data` (n, ...)."""
+    result, at = [], 0
+    for start, stop in runs(numbers):
+        result.append(Denoised(start, data[at : at + stop - start], final, step))
+        at += stop - start
+    return result
+
+
 def rectangles(start: int, stop: int, shape: tuple[int, ...]) -> list[tuple[int, int, tuple[slice, ...]]]:
     """Split frames `start` to `stop` of a scan into boxes of positions.
 

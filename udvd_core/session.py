@@ -19,7 +19,7 @@ import numpy
 import numpy.typing
 
 from udvd_core.buffer import FrameBuffer
-from udvd_core.framing import runs
+from udvd_core.framing import Denoised, in_runs
 from udvd_core.intake import Intake, learned_shape
 from udvd_core.models import open_model
 from udvd_core.settings import ScanSpec
@@ -41,16 +41,6 @@ SMALL_PART = 32
 
 NEVER, OUTDATED = -2, -1
 """In place of the training step: frames not denoised yet; denoised before one of their neighbours came."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Denoised:
-    """Frames `start` and following, shape (n, E) or (n, q, E), counts; will they be sent again, their steps."""
-
-    start: int
-    data: Array
-    final: bool
-    step: int
 
 
 class Session:
@@ -248,10 +238,8 @@ class Session:
 
     def _look_due(self, fresh: Index) -> bool:
         """Whether to look at new frames now: each look costs the same for few, and who sees it sees no more often."""
-        if not fresh.size:
-            return False
         waited = self._clock() - self._looked >= self.spec.training.preview_s / 2
-        return waited or fresh.size >= self._batch or bool(self._buffer.received.all())
+        return fresh.size > 0 and (waited or fresh.size >= self._batch or bool(self._buffer.received.all()))
 
     def _waiting(self, age: int) -> Index:
         """Frames received whose result is of this age or older."""
@@ -309,8 +297,4 @@ class Session:
         self._final[numbers] |= final
         if not self.spec.training.frames:
             data = data.sum(1)
-        result, at = [], 0
-        for start, stop in runs(numbers):
-            result.append(Denoised(start, data[at : at + stop - start], final, self.model.steps))
-            at += stop - start
-        return result
+        return in_runs(numbers, data, final, self.model.steps)

@@ -14,11 +14,12 @@ import numpy.typing
 from udvd_core.engine import memory
 from udvd_core.engine.protocol import Block, Event, Failed, Finished, Status
 from udvd_core.errors import InputError, UdvdError, WeightsError
+from udvd_core.framing import Denoised
 from udvd_core.maps.core_loss import EdgeMap
 from udvd_core.maps.covariance import DenoisedCovariance
 from udvd_core.maps.live import live_maps
 from udvd_core.monitor import Monitor, Trust
-from udvd_core.session import Denoised, Session
+from udvd_core.session import Session
 from udvd_core.settings import ScanSpec
 
 Array = numpy.typing.NDArray[numpy.float32]
