@@ -4,15 +4,18 @@ A scan runs in headless Swift with the real engine child, the panel's companion 
 times a second. Ticks in which a result item is made are told apart: Swift needs that long for any item.
 
 With ``--windows`` in the real Swift, on an X server of our own: scans that the plug-in does not follow and scans
-that it does take turns, and a timer of 10 ms on the main thread tells how late it comes in each; once more but for
-the time in which the thread waited for a core, which is what others do on a busy machine. A thread that wants to
-run every 20 ms, as a camera's, tells how late it comes, and the clock how long the scan took. Apart from that, how
-long each turn of ours takes. The camera plays a recording, which costs Swift no computing, as a real camera.
+that it does take turns, each in empty display panels, in which Swift shows it as it comes, in a project of 40 earlier
+ones. A timer of 10 ms on the main thread tells how late it comes in each; once more but for the first seconds, in
+which items are made, and but for the time in which the thread waited for a core, which is what others do on a busy
+machine. A thread that wants to run every 20 ms, as a camera's, tells how late it comes, and the clock how long the
+scan took. Apart from that, how long each turn of ours takes. The camera plays a recording, which costs Swift no
+computing, as a real camera.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -26,6 +29,10 @@ MAPS = [
     {"name": "B K", "signal": [190, 210], "background": [160, 187]},
     {"name": "Window", "signal": [150, 185]},
 ]
+EARLIER = 40
+"""Scans in the project before: Swift draws all of its list that can be seen at each change, and theirs is full."""
+START_S = 3.0
+"""Until then the items of a scan are made and filled for the first time."""
 
 
 def measure(size: tuple[int, int], dwell_ms: float, channels: int, folder: pathlib.Path) -> dict[str, typing.Any]:
@@ -74,7 +81,13 @@ def measure(size: tuple[int, int], dwell_ms: float, channels: int, folder: pathl
 
 
 def measure_windows(
-    size: tuple[int, int], dwell_ms: float, channels: int, folder: pathlib.Path, rounds: int = 3, model: str = "guided"
+    size: tuple[int, int],
+    dwell_ms: float,
+    channels: int,
+    folder: pathlib.Path,
+    rounds: int = 3,
+    model: str = "guided",
+    shown: bool = False,
 ) -> dict[str, typing.Any]:
     """What Swift's main thread is kept from while scans come in, without the plug-in following and with, ms."""
     sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests" / "qt"))
@@ -82,7 +95,7 @@ def measure_windows(
     import qt_swift
     import steps
 
-    provision.provision(folder, {"maps": MAPS, "training": {"model": model}})
+    provision.provision(folder, {"maps": MAPS, "training": {"model": model}, "show_results": shown})
     simulator = _recorded(size, channels, folder)
     ticks: dict[bool, list[list[list[float]]]] = {False: [], True: []}
     camera: dict[bool, list[float]] = {False: [], True: []}
@@ -92,9 +105,11 @@ def measure_windows(
     after: list[list[float]] = []
     with qt_swift.Screen() as screen, qt_swift.QtSwift(screen, folder, simulator) as swift:
         steps.set_up(swift, size[1], dwell_ms)
+        swift.ask(f"[stage.add_scan(model, f'Earlier scan {{number}}').title for number in range({EARLIER})]")
         longest = 60 + 3 * size[0] * (size[1] + 2) * dwell_ms / 1000
         for number in range(1, 2 * rounds + 1):
-            follow = number % 2 == 0
+            follow = number % 4 in (2, 3)  # neither is always first in a pair
+            swift.ask("stage.empty(window)")
             swift.ask(f"companion.companion_of(model).follow({follow})")
             steps.acquire(swift)
             swift.until(f"raw(model, {number}).is_live")
@@ -116,9 +131,13 @@ def measure_windows(
         "frames": size[0] * size[1],
         "scans": 2 * rounds,
         "model": model,
+        "results_shown": shown,
         "load": round(os.getloadavg()[0], 1),
         "ticks": {"without": sum(map(len, ticks[False])), "following": sum(map(len, ticks[True]))},
         "p99_of_each_scan_ms": _pairs(ticks),
+        "p99_after_the_first_seconds_ms": _pairs(
+            {follow: [_later(scan) for scan in ticks[follow]] for follow in ticks}
+        ),
         "late_ms": _compared(joined, lambda tick: tick[0]),
         "late_but_for_the_wait_for_a_core_ms": _compared(joined, lambda tick: tick[0] - min(tick[:2])),
         "of_a_core_between_ticks_ms": _compared(joined, lambda tick: tick[2]),
@@ -159,6 +178,12 @@ def _compared(ticks: dict[bool, list[typing.Any]], what: typing.Callable[..., fl
     }
 
 
+def _later(scan: list[list[float]]) -> list[list[float]]:
+    """Ticks after the first seconds of a scan; each is set for 10 ms after the one before."""
+    at = itertools.accumulate(10 + late for late, *_ in scan)
+    return [tick for tick, ms in zip(scan, at, strict=True) if ms > 1e3 * START_S]
+
+
 def _pairs(ticks: dict[bool, list[list[list[float]]]]) -> dict[str, typing.Any]:
     """How late the timer comes, p99 of each scan, and the mean difference of pairs with its standard error."""
     each = {follow: [_summary([late for late, *_ in scan])["p99"] for scan in ticks[follow]] for follow in ticks}
@@ -192,10 +217,12 @@ def main() -> None:
     parser.add_argument("--windows", action="store_true", help="lateness of a timer in the real Swift")
     parser.add_argument("--rounds", type=int, default=3, help="pairs of scans, with --windows")
     parser.add_argument("--model", default="guided", help="with --windows; raw leaves out what the engine computes")
+    parser.add_argument("--shown", action="store_true", help="with --windows; results in the two panels that are empty")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         scan = options.size, options.dwell, options.channels, pathlib.Path(name)
-        print(json.dumps(measure_windows(*scan, options.rounds, options.model) if options.windows else measure(*scan)))
+        windows = options.rounds, options.model, options.shown
+        print(json.dumps(measure_windows(*scan, *windows) if options.windows else measure(*scan)))
 
 
 if __name__ == "__main__":

@@ -27,10 +27,8 @@ from .scan_item import OURS
 
 REFRESH_S, HIDDEN_S = 1.0, 5.0
 """How often a preview is written at most where a display panel shows it, and where only the list of all items does."""
-TURN_S = 0.02
-"""Previews of several items are written in one turn until it used so much of a core."""
-QUIET, LONGEST_QUIET_S = 100.0, 3.0
-"""After such a turn no other for this many times as long as it took Swift, and no longer than that."""
+QUIET, LONGEST_QUIET_S = 35.0, 1.0
+"""After one was written no other for this many times as long as it took Swift, and no longer than that."""
 SMALL_BYTES = 1 << 22
 """An item of so many bytes gets its form before it is put into the library: in one turn, drawn once."""
 PRELIMINARY, FINAL = "preliminary", "final"
@@ -120,21 +118,21 @@ class Writer:
             self._write_waiting(result)
 
     def write_next(self, now: float) -> bool:
-        """Write what waits for some of the items, each at most once a second, if it is shown; whether there was any.
+        """Write what waits for one item, at most once a second if it is shown; whether there was any.
 
         Whatever is written costs Swift's main thread 5 ms and more, and then its other threads, which draw the list
-        of all items anew: the longer the slower the computer is and the more it has to do. So items are written
-        together where a turn allows, and less often the longer that took. What shows nothing yet does not wait.
+        of all items anew: the longer the slower the computer is and the more it has to do. So one item is written in
+        a turn, and the next one the later the longer that took. What shows nothing yet does not wait.
         """
-        due = [each for each in self._results if each.waiting and now - each.written >= self._refresh_s(each)]
-        if not due or now < self._quiet_until and all(math.isfinite(each.written) for each in due):
+        waits = [((now - each.written) / self._refresh_s(each), each) for each in self._results if each.waiting]
+        if not waits:
             return False
-        begin, used = time.perf_counter(), time.thread_time()
-        for result in sorted(due, key=lambda each: each.written):
-            result.written = now
-            self._write_waiting(result, whole=False)
-            if time.thread_time() - used > TURN_S:
-                break
+        wait, result = max(waits, key=lambda each: each[0])
+        if wait < 1 or now < self._quiet_until and math.isfinite(result.written):
+            return False
+        begin = time.perf_counter()
+        result.written = now
+        self._write_waiting(result, whole=False)
         self._quiet_until = now + min(QUIET * (time.perf_counter() - begin), LONGEST_QUIET_S)
         return True
 

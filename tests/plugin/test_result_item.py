@@ -73,7 +73,7 @@ def test_frames_that_wait_take_the_place_of_those_that_they_cover(result):
     assert [(start, data[0]) for start, data in result.waiting] == [(0, 6)], "no more than a scan waits"
 
 
-def test_items_are_written_together_and_one_by_one_where_an_update_takes_swift_long(bare_swift, tmp_path, monkeypatch):
+def test_one_item_is_written_in_a_turn_and_the_next_one_later_where_that_takes_swift_long(bare_swift, tmp_path):
     maps = [{"name": "a", "signal": [102, 110]}]
     with contextlib.closing(follow(bare_swift, tmp_path, maps=maps)) as companion:
         scan = Producer(bare_swift, spectra(*SHAPE))
@@ -85,26 +85,48 @@ def test_items_are_written_together_and_one_by_one_where_an_update_takes_swift_l
         zeros, ones = (
             [make(shape, numpy.float32) for shape in ((20, 16), (1, 4, 20))] for make in (numpy.zeros, numpy.ones)
         )
-        monkeypatch.setattr(writer, "TURN_S", 0.025)
+
+        def of_these(value):
+            return sum((item.data[:] == value).all() for item in written.items)
+
         assert all((item.data[:] != 0).any() for item in written.items)
         written.write(Block(scan_id, 0, *zeros, final=False, step=0))
-        assert written.write_next(now)
-        assert all((item.data[:] == 0).all() for item in written.items)
+        assert written.write_next(now) and of_these(0) == 1
+        assert written.write_next(now + writer.LONGEST_QUIET_S) and of_these(0) == 2
         slow = [item.data_item_changed_event.listen(work_for_30_ms) for item in written.items]
         now += 10
         written.write(Block(scan_id, 0, *ones, final=False, step=0))
-        assert written.write_next(now)
-        assert sum((item.data[:] == 1).all() for item in written.items) == 1
-        assert not written.write_next(now + 0.9 * writer.LONGEST_QUIET_S), "30 ms ask for 3 s"
+        assert written.write_next(now) and of_these(1) == 1
+        assert not written.write_next(now + 0.9 * writer.LONGEST_QUIET_S), "30 ms ask for a second"
         assert written.write_next(now + 1.1 * writer.LONGEST_QUIET_S), "no longer than that"
-        assert all((item.data[:] == 1).all() for item in written.items)
+        assert of_these(1) == 2
         now += 1.1 * writer.LONGEST_QUIET_S
         written.write(Block(scan_id, 0, *zeros, final=False, step=0))
-        assert not written.write_next(now + 1.1)
+        assert not written.write_next(now + 0.5)
         written._results[1].written = -numpy.inf
-        assert written.write_next(now + 1.1), "what shows nothing yet does not wait"
+        assert written.write_next(now + 0.5), "what shows nothing yet does not wait"
         assert (written._results[1].item.data[:] == 0).all()
         slow.clear()
+        scan.end()
+
+
+def test_what_is_shown_comes_first_where_not_all_can_be_written_in_time(bare_swift, tmp_path):
+    with contextlib.closing(follow(bare_swift, tmp_path, maps=[{"name": "a", "signal": [102, 110]}])) as companion:
+        scan = Producer(bare_swift, spectra(*SHAPE))
+        scan.write_rows()
+        pump(bare_swift, companion, lambda: companion.current and companion.current.timeline.first_preview)
+        written = companion.current._writer
+        pump(bare_swift, companion, lambda: all(result.open and not result.waiting for result in written._results))
+        hidden, shown = written._results
+        (display,) = bare_swift.document_model.get_display_items_for_data_item(shown.item)
+        bare_swift.document_controller.workspace_controller.display_panels[0].set_display_item(display)
+        now = time.monotonic() + 10
+        hidden.written, shown.written = now - 1.5 * writer.HIDDEN_S, now - 2 * writer.REFRESH_S
+        ones = [numpy.ones(shape, numpy.float32) for shape in ((20, 16), (1, 4, 20))]
+        written.write(Block(companion.current.spec.scan_id, 0, *ones, final=False, step=0))
+        assert written.write_next(now)
+        assert (shown.item.data[:] == 1).all() and hidden.waiting, "twice its time, the other one and a half"
+        assert written.write_next(now + writer.LONGEST_QUIET_S) and not hidden.waiting
         scan.end()
 
 
