@@ -16,7 +16,7 @@ from udvd_core.engine.inline import InlineEngine
 from udvd_core.maps.core_loss import core_loss
 from udvd_core.settings import MapWindow
 
-MODELS = [{"budget_s": 3}, {"model": "udvd", "width": 2, "budget_s": 0.4}]
+MODELS = [{"budget_s": 3}, {"model": "udvd", "width": 2, "budget_s": 1.5}]
 MAPS = [
     {"name": "Core", "signal": [112, 118], "background": [102, 110]},
     {"name": "Plain", "signal": [104, 110]},
