@@ -124,11 +124,12 @@ class Writer:
         of all items anew: the longer the slower the computer is and the more it has to do. So one item is written in
         a turn, and the next one the later the longer that took. What shows nothing yet does not wait.
         """
-        waits = [((now - each.written) / self._refresh_s(each), each) for each in self._results if each.waiting]
-        if not waits:
-            return False
-        wait, result = max(waits, key=lambda each: each[0])
-        if wait < 1 or now < self._quiet_until and math.isfinite(result.written):
+        waiting = [each for each in self._results if each.waiting]
+        if now < self._quiet_until:
+            waiting = [each for each in waiting if math.isinf(each.written)]
+        waits = [((now - each.written) / self._refresh_s(each), each) for each in waiting]
+        wait, result = max(waits, key=lambda each: each[0], default=(0.0, None))
+        if result is None or wait < 1:
             return False
         begin = time.perf_counter()
         result.written = now
