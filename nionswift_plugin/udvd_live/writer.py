@@ -25,7 +25,7 @@ from udvd_core.settings import ScanSpec
 from .result_item import Form, Result
 from .scan_item import OURS
 
-REFRESH_S, HIDDEN_S = 1.0, 5.0
+REFRESH_S, HIDDEN_S = 3.0, 5.0
 """How often a preview is written at most where a display panel shows it, and where only the list of all items does."""
 QUIET, LONGEST_QUIET_S = 35.0, 1.0
 """After one was written no other for this many times as long as it took Swift, and no longer than that."""
@@ -118,7 +118,7 @@ class Writer:
             self._write_waiting(result)
 
     def write_next(self, now: float) -> bool:
-        """Write what waits for one item, at most once a second if it is shown; whether there was any.
+        """Write what waits for one item, at most every `REFRESH_S` if it is shown; whether there was any.
 
         Whatever is written costs Swift's main thread 5 ms and more, and then its other threads, which draw the list
         of all items anew: the longer the slower the computer is and the more it has to do. So one item is written in

@@ -20,7 +20,7 @@ def looks():
         ends.append(stop)
         thread = threading.Thread(target=work, args=(stop,), daemon=True)
         thread.start()
-        seen = Watch(thread, "a test")
+        seen = Watch([thread], "a test")
         found = []
         for _ in range(count):
             thread.join(pause_s)
@@ -63,8 +63,31 @@ def test_who_says_that_it_moves_does_not_hang():
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait, daemon=True)
     thread.start()
-    seen = Watch(thread, "a test")
+    seen = Watch([thread], "a test")
     for _ in range(2 * watch.WAITS):
         assert not seen.hangs()
         seen.moves()
     stop.set()
+
+
+def test_where_one_of_two_works_neither_hangs():
+    stop = threading.Event()
+
+    def wait():
+        stop.wait()
+
+    def work():
+        while not stop.wait(0.001):
+            sum(range(1000))
+
+    threads = [threading.Thread(target=each, daemon=True) for each in (wait, work)]
+    for thread in threads:
+        thread.start()
+    seen, waiting = Watch(threads, "a test"), Watch(threads[:1], "a test")
+    found = []
+    for _ in range(2 * watch.WAITS):
+        threads[1].join(0.05)
+        found.append((seen.hangs(), waiting.hangs()))
+    stop.set()
+    assert not any(both for both, _ in found), "it works on"
+    assert found[-1] == (False, True)

@@ -145,7 +145,7 @@ def test_what_no_display_panel_shows_is_written_less_often(bare_swift, tmp_path)
         (display,) = bare_swift.document_model.get_display_items_for_data_item(written.items[0])
         panel = bare_swift.document_controller.workspace_controller.display_panels[0]
         panel.set_display_item(display)
-        assert written.write_next(now + 0.9 * writer.HIDDEN_S), "what is shown now waits a second only"
+        assert written.write_next(now + 0.9 * writer.HIDDEN_S), "what is shown now waits less"
         panel.set_display_item(None)
         written.write(block)
         assert not written.write_next(now + 1.8 * writer.HIDDEN_S)

@@ -54,6 +54,11 @@ class ClusterService:
         """How many scans are denoised side by side there."""
         return self._engine.workers if self._engine else 1
 
+    @property
+    def urgent(self) -> bool:
+        """Always: what there is to do here is to carry, and a GPU machine waits for it."""
+        return True
+
     def open(self, spec: ScanSpec, resume: str | None = None) -> None:
         """Announce a scan; checkpoints are on the other machine."""
         if self._engine is None:

@@ -26,6 +26,7 @@ import udvd_core
 from udvd_core.engine import memory, wire
 from udvd_core.engine.ring import RingReader
 from udvd_core.engine.service import Service
+from udvd_core.engine.spare_time import SpareTime
 from udvd_core.give_way import give_way
 from udvd_core.settings import ScanSpec
 
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class Host:
-    """Connects orders, ring and service; the main thread works, one reads, one beats."""
+    """Connects orders, ring and service; the main thread works, in spare time another one, one reads, one beats."""
 
     def __init__(
         self,
@@ -70,7 +71,8 @@ class Host:
         torch, self._service = _prepare(self._folder, cluster)  # may take seconds: the parent is watched by now
         memory.settle()
         self._sender.send("hello", pid=os.getpid(), version=udvd_core.__version__, torch=torch)
-        self._watch = _watch_this_thread()
+        spare = SpareTime()
+        self._watch = _watch(threading.current_thread(), spare.thread)
         while True:
             self._moves()
             for message in self._orders_now(wait=self._service.idle and not self._todo):
@@ -82,7 +84,7 @@ class Host:
                 self._todo.append(message)
             while self._todo and self._obey(self._todo[0]):
                 self._todo.popleft()
-            for event in self._service.work(SLICE_S):
+            for event in spare.call(self._service.work, SLICE_S, now=self._service.urgent):
                 wire.send_event(self._sender, event)  # waits where the parent does not read, and then nobody looks
                 self._moves()
             if (state := (self._service.state, self._service.workers)) != self._state:
@@ -163,13 +165,13 @@ def _prepare(checkpoints: pathlib.Path, cluster: tuple[str, str] | None) -> tupl
     return "", ClusterService(*cluster)
 
 
-def _watch_this_thread() -> Watch | None:
-    """What notices when a computation in this thread hangs; None without psutil, which is installed with torch."""
+def _watch(*threads: threading.Thread) -> Watch | None:
+    """What notices when a computation hangs; None without psutil, which is installed with torch."""
     if importlib.util.find_spec("psutil") is None:
         return None
     from udvd_core.engine import watch
 
-    return watch.Watch(threading.current_thread(), "the engine", watch.LOCAL_WAITS)
+    return watch.Watch(threads, "the engine", watch.LOCAL_WAITS)
 
 
 def _warm_up() -> str:

@@ -76,7 +76,7 @@ class Seat:
         self._changed = threading.Condition()
         self._folder = folder / spec.file_name / f"{epoch[1]:020d}-{epoch[2]:06d}"
         self._thread = threading.Thread(target=self._work, name="udvd-seat", daemon=True)
-        self._watch = Watch(self._thread, f"scan {spec.scan_id}")
+        self._watch = Watch([self._thread], f"scan {spec.scan_id}")
         self._thread.start()
         self._watch.start()
 

@@ -70,6 +70,11 @@ class Service:
         """Whether `work` has nothing to do until more frames come."""
         return not self._events and not self._closed and all(o.session.resting for o in self._open.values())
 
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody waits for a result."""
+        return any(entry.session.finishing for entry in self._open.values())
+
     def open(self, spec: ScanSpec, resume: str | None = None) -> None:
         """Start a session; what goes wrong becomes a `Failed` event."""
         try:

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import threading
+import typing
 
 import psutil
 
@@ -23,20 +24,20 @@ log = logging.getLogger(__name__)
 
 
 class Watch:
-    """Looks at one thread until it ends.
+    """Looks at the threads that work, one at a time, on the same.
 
     Parameters
     ----------
-    thread : Thread
-        A running one, which says `moves` whenever it begins anew.
+    threads : sequence of Thread
+        Running ones, which say `moves` whenever they begin anew.
     what : str
         What it does, for the log.
     waits : int
         Looks in a row that it may wait in one call.
     """
 
-    def __init__(self, thread: threading.Thread, what: str, waits: int = WAITS) -> None:
-        self._thread, self._what, self._most_waits = thread, what, waits
+    def __init__(self, threads: typing.Sequence[threading.Thread], what: str, waits: int = WAITS) -> None:
+        self._threads, self._what, self._most_waits = threads, what, waits
         self._process = psutil.Process()
         self._seen: tuple[object, ...] = ()
         self._used = -1.0
@@ -47,17 +48,17 @@ class Watch:
         threading.Thread(target=self._run, name="udvd-watch", daemon=True).start()
 
     def moves(self) -> None:
-        """It does not hang; called by the thread itself."""
+        """They do not hang; called by them."""
         self._seen = ()
 
     def look(self) -> None:
-        """Look once, and end this process if the thread hangs; called every `LOOK_S`."""
+        """Look once, and end this process if they hang; called every `LOOK_S`."""
         if self.hangs():
             log.critical("%s hangs in %s: this process ends, to be started again", self._what, self._last_line())
             os._exit(1)
 
     def hangs(self) -> bool:
-        """Whether it hangs, as far as this look and those before it tell."""
+        """Whether they hang, as far as this look and those before it tell."""
         seen, used = self._place(), self._processor()
         stands = seen == self._seen
         self._same = self._same + 1 if stands else 0
@@ -66,23 +67,26 @@ class Watch:
         return self._waits >= self._most_waits or self._same >= COMPUTES
 
     def _run(self) -> None:
-        while self._thread.is_alive():
+        while self._threads[0].is_alive():
             self.look()
-            self._thread.join(LOOK_S)
+            self._threads[0].join(LOOK_S)
 
     def _place(self) -> tuple[object, ...]:
-        """Where the thread is: each frame of its stack and the instruction there."""
-        place, frame = list[object](), sys._current_frames().get(self._thread.ident or 0)
-        while frame is not None:
-            place.append((id(frame), frame.f_lasti))
-            frame = frame.f_back
+        """Where the threads are: each frame of their stacks and the instruction there."""
+        place, frames = list[object](), sys._current_frames()
+        for thread in self._threads:
+            frame = frames.get(thread.ident or 0)
+            while frame is not None:
+                place.append((id(frame), frame.f_lasti))
+                frame = frame.f_back
         return tuple(place)
 
     def _processor(self) -> float:
-        """Processor time of the thread, s."""
-        times = {each.id: each.user_time + each.system_time for each in self._process.threads()}
-        return float(times.get(self._thread.native_id or 0, -1.0))
+        """Processor time of the threads, s."""
+        ours = {thread.native_id for thread in self._threads}
+        return float(sum(each.user_time + each.system_time for each in self._process.threads() if each.id in ours))
 
     def _last_line(self) -> str:
-        frame = sys._current_frames().get(self._thread.ident or 0)
-        return "nothing" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frames = [sys._current_frames().get(thread.ident or 0) for thread in self._threads]
+        lines = [f"{frame.f_code.co_filename}:{frame.f_lineno}" for frame in frames if frame is not None]
+        return ", ".join(lines) or "nothing"
