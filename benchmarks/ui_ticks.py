@@ -8,8 +8,8 @@ that it does take turns, each in empty display panels, in which Swift shows it a
 ones. A timer of 10 ms on the main thread tells how late it comes in each; once more but for the first seconds, in
 which items are made, and but for the time in which the thread waited for a core, which is what others do on a busy
 machine. A thread that wants to run every 20 ms, as a camera's, tells how late it comes, and the clock how long the
-scan took. Apart from that, how long each turn of ours takes. The camera plays a recording, which costs Swift no
-computing, as a real camera.
+scan took. Apart from that, how long each turn of ours takes, those told apart in which an item is made or placed. The
+camera plays a recording, which costs Swift no computing, as a real camera.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def measure_windows(
             swift.ask(f"companion.companion_of(model).follow({follow})")
             steps.acquire(swift)
             swift.until(f"raw(model, {number}).is_live")
-            swift.ask("kept.update(ticks=Ticks(window), ours=Ours(), camera=Sleeper())")
+            swift.ask("kept.update(ticks=Ticks(window), ours=Ours(companion.companion_of(model)), camera=Sleeper())")
             begin, used = time.perf_counter(), _of_a_core(swift)
             swift.until(f"not raw(model, {number}).is_live", longest)
             lasted[follow].append(round(time.perf_counter() - begin, 2))
@@ -121,7 +121,7 @@ def measure_windows(
             camera[follow] += swift.ask("kept['camera'].stop()")
             ticks[follow].append(swift.ask("kept['ticks'].stop()"))
             ours = swift.ask("kept['ours'].stop()")
-            swift.ask("kept.update(ours=Ours())")
+            swift.ask("kept.update(ours=Ours(companion.companion_of(model)))")
             swift.until("not any(item.is_live for item in model.data_items)")
             rest = swift.ask("kept['ours'].stop()")
             if follow:
@@ -193,10 +193,17 @@ def _pairs(ticks: dict[bool, list[list[list[float]]]]) -> dict[str, typing.Any]:
 
 
 def _ours(turns: list[list[float]]) -> dict[str, typing.Any]:
-    """How long our turns held the main thread, by the clock and in time of a core."""
-    held, used = ([turn[part] for turn in turns] for part in (0, 1))
+    """How long our turns held the main thread, by the clock and in time of a core; making items told apart."""
+    making = [took for took, _, made in turns if made]
+    held, used = ([turn[part] for turn in turns if not turn[2]] for part in (0, 1))
     over = {"over_50": sum(took > 50 for took in held), "over_50_of_a_core": sum(took > 50 for took in used)}
-    return {"turns": len(turns), "held": _summary(held), "of_a_core": _summary(used), **over}
+    return {
+        "turns": len(turns),
+        "held": _summary(held),
+        "of_a_core": _summary(used),
+        **over,
+        "making_items": _summary(making),
+    }
 
 
 def _summary(times: list[float]) -> dict[str, float]:

@@ -26,7 +26,7 @@ HELD_BYTES = 1 << 30
 WRITTEN_BYTES = 4 << 20
 """Of such a result, written at each tick."""
 
-CREATE_S = 0.7
+CREATE_S = 0.25
 """While rows arrive an item is made no sooner after the one before: Swift draws it first."""
 NAMES = {State.ABORTED: "aborted", State.ERROR: "scan failed", State.REMOVED: "raw deleted"}
 

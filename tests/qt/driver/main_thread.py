@@ -7,10 +7,12 @@ import threading
 import time
 import typing
 
-from nionswift_plugin.udvd_live import panel
+from nionswift_plugin.udvd_live import panel, placement
 
 Tick = tuple[float, float, float]
 """How late, how long the thread waited for a core since the tick before, how much of a core it used since; ms."""
+Turn = tuple[float, float, bool]
+"""How long it took by the clock and of a core, ms; whether an item was made or placed in it."""
 
 
 class Ticks:
@@ -74,20 +76,32 @@ class Sleeper:
 
 
 class Ours:
-    """How long each turn of our live panel holds the main thread, with all that it makes Swift do there; ms."""
+    """How long each turn of ours holds the main thread, with all that it makes Swift do there.
 
-    def __init__(self) -> None:
-        self._turns: list[tuple[float, float]] = []
-        self._tick = tick = panel.PanelHandler._tick
+    Turns of the live panel, which gives the companion its time, and those in which a result is placed.
+    """
 
-        def timed(handler: panel.PanelHandler) -> None:
-            begin, used = time.perf_counter(), time.thread_time()
-            tick(handler)
-            self._turns.append((1e3 * (time.perf_counter() - begin), 1e3 * (time.thread_time() - used)))
+    def __init__(self, companion: typing.Any) -> None:
+        self._turns: list[Turn] = []
+        self._tick, self._place = panel.PanelHandler._tick, placement.Placement._place_next
 
-        panel.PanelHandler._tick = timed  # type: ignore[method-assign]
+        def items() -> int:
+            return len(companion.current.items) if companion.current else 0
 
-    def stop(self) -> list[tuple[float, float]]:
-        """Stop; what each turn took, by the clock and of a core."""
+        def timed(turn: typing.Callable[[typing.Any], None]) -> typing.Callable[[typing.Any], None]:
+            def take(whose: typing.Any) -> None:
+                before, begin, used = items(), time.perf_counter(), time.thread_time()
+                turn(whose)
+                took, of_a_core = time.perf_counter() - begin, time.thread_time() - used
+                self._turns.append((1e3 * took, 1e3 * of_a_core, turn == self._place or items() > before))
+
+            return take
+
+        panel.PanelHandler._tick = timed(self._tick)  # type: ignore[method-assign]
+        placement.Placement._place_next = timed(self._place)  # type: ignore[method-assign]
+
+    def stop(self) -> list[Turn]:
+        """Stop; what each turn took."""
         panel.PanelHandler._tick = self._tick  # type: ignore[method-assign]
+        placement.Placement._place_next = self._place  # type: ignore[method-assign]
         return self._turns
