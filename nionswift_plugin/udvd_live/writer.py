@@ -25,10 +25,14 @@ from udvd_core.settings import ScanSpec
 from .result_item import Form, Result
 from .scan_item import OURS
 
-REFRESH_S, HIDDEN_S = 3.0, 5.0
+REFRESH_S, HIDDEN_S = (2.0, 8.0), (5.0, 20.0)
 """How often a preview is written at most where a display panel shows it, and where only the list of all items does."""
+GROWS = 1 / 3
+"""The first while a scan is young, then after this part of its time so far, the second at last."""
+TURN_S = 0.008
+"""No other one is begun in a turn that took so long."""
 QUIET, LONGEST_QUIET_S = 35.0, 1.0
-"""After one was written no other for this many times as long as it took Swift, and no longer than that."""
+"""After a turn none is written for this many times as long as it took Swift, and no longer than that."""
 SMALL_BYTES = 1 << 22
 """An item of so many bytes gets its form before it is put into the library: in one turn, drawn once."""
 PRELIMINARY, FINAL = "preliminary", "final"
@@ -81,6 +85,7 @@ class Writer:
         }
         self._raw_metadata = metadata
         self._quiet_until = 0.0
+        self._began = math.inf
         self._results = [Result("Denoised", Form.of_denoised(metadata, spec))]
         for number, window in enumerate(spec.maps):
             form = Form.of_map(metadata, spec, window)
@@ -118,27 +123,33 @@ class Writer:
             self._write_waiting(result)
 
     def write_next(self, now: float) -> bool:
-        """Write what waits for one item, at most every `REFRESH_S` if it is shown; whether there was any.
+        """Write what waits for the items that are due; whether there was any.
 
         Whatever is written costs Swift's main thread 5 ms and more, and then its other threads, which draw the list
-        of all items anew: the longer the slower the computer is and the more it has to do. So one item is written in
-        a turn, and the next one the later the longer that took. What shows nothing yet does not wait.
+        of all items anew: the longer the slower the computer is and the more it has to do. So a turn is short, and
+        the next one the later the longer that took. What shows nothing yet does not wait.
         """
+        self._began = min(self._began, now)
+        begin, wrote = time.perf_counter(), False
+        while (took := time.perf_counter() - begin) < TURN_S and (result := self._due(now)) is not None:
+            result.written, wrote = now, True
+            self._write_waiting(result, whole=False)
+        if wrote:
+            self._quiet_until = now + min(QUIET * took, LONGEST_QUIET_S)
+        return wrote
+
+    def _due(self, now: float) -> Result | None:
+        """The item that has waited longest, by how often it is to be written; None if none is due."""
         waiting = [each for each in self._results if each.waiting]
         if now < self._quiet_until:
             waiting = [each for each in waiting if math.isinf(each.written)]
-        waits = [((now - each.written) / self._refresh_s(each), each) for each in waiting]
+        waits = [((now - each.written) / self._refresh_s(each, now), each) for each in waiting]
         wait, result = max(waits, key=lambda each: each[0], default=(0.0, None))
-        if result is None or wait < 1:
-            return False
-        begin = time.perf_counter()
-        result.written = now
-        self._write_waiting(result, whole=False)
-        self._quiet_until = now + min(QUIET * (time.perf_counter() - begin), LONGEST_QUIET_S)
-        return True
+        return result if wait >= 1 else None
 
-    def _refresh_s(self, result: Result) -> float:
-        return REFRESH_S if result.shown(self._document_model) else HIDDEN_S
+    def _refresh_s(self, result: Result, now: float) -> float:
+        soonest, latest = REFRESH_S if result.shown(self._document_model) else HIDDEN_S
+        return min(max(soonest, GROWS * (now - self._began)), latest)
 
     def _write_waiting(self, result: Result, whole: bool = True) -> None:
         """Write what waits for an item, blocks that follow each other as one.

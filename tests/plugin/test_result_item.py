@@ -73,7 +73,7 @@ def test_frames_that_wait_take_the_place_of_those_that_they_cover(result):
     assert [(start, data[0]) for start, data in result.waiting] == [(0, 6)], "no more than a scan waits"
 
 
-def test_one_item_is_written_in_a_turn_and_the_next_one_later_where_that_takes_swift_long(bare_swift, tmp_path):
+def test_a_turn_is_short_and_the_next_one_later_where_that_takes_swift_long(bare_swift, tmp_path, monkeypatch):
     maps = [{"name": "a", "signal": [102, 110]}]
     with contextlib.closing(follow(bare_swift, tmp_path, maps=maps)) as companion:
         scan = Producer(bare_swift, spectra(*SHAPE))
@@ -81,7 +81,7 @@ def test_one_item_is_written_in_a_turn_and_the_next_one_later_where_that_takes_s
         pump(bare_swift, companion, lambda: companion.current and companion.current.timeline.first_preview)
         written = companion.current._writer
         pump(bare_swift, companion, lambda: all(result.open and not result.waiting for result in written._results))
-        scan_id, now = companion.current.spec.scan_id, time.monotonic() + 10
+        scan_id, now = companion.current.spec.scan_id, time.monotonic() + 30
         zeros, ones = (
             [make(shape, numpy.float32) for shape in ((20, 16), (1, 4, 20))] for make in (numpy.zeros, numpy.ones)
         )
@@ -90,14 +90,15 @@ def test_one_item_is_written_in_a_turn_and_the_next_one_later_where_that_takes_s
             return sum((item.data[:] == value).all() for item in written.items)
 
         assert all((item.data[:] != 0).any() for item in written.items)
-        written.write(Block(scan_id, 0, *zeros, final=False, step=0))
-        assert written.write_next(now) and of_these(0) == 1
-        assert written.write_next(now + writer.LONGEST_QUIET_S) and of_these(0) == 2
+        with monkeypatch.context() as patch:
+            patch.setattr(writer, "TURN_S", 60)
+            written.write(Block(scan_id, 0, *zeros, final=False, step=0))
+            assert written.write_next(now) and of_these(0) == 2, "both in one turn, where Swift is that fast"
         slow = [item.data_item_changed_event.listen(work_for_30_ms) for item in written.items]
-        now += 10
+        now += 30
         written.write(Block(scan_id, 0, *ones, final=False, step=0))
-        assert written.write_next(now) and of_these(1) == 1
-        assert not written.write_next(now + 0.9 * writer.LONGEST_QUIET_S), "30 ms ask for a second"
+        assert written.write_next(now) and of_these(1) == 1, "30 ms are enough for a turn"
+        assert not written.write_next(now + 0.9 * writer.LONGEST_QUIET_S), "and ask for a second"
         assert written.write_next(now + 1.1 * writer.LONGEST_QUIET_S), "no longer than that"
         assert of_these(1) == 2
         now += 1.1 * writer.LONGEST_QUIET_S
@@ -110,7 +111,7 @@ def test_one_item_is_written_in_a_turn_and_the_next_one_later_where_that_takes_s
         scan.end()
 
 
-def test_what_is_shown_comes_first_where_not_all_can_be_written_in_time(bare_swift, tmp_path):
+def test_what_is_shown_comes_first_where_not_all_can_be_written_in_time(bare_swift, tmp_path, monkeypatch):
     with contextlib.closing(follow(bare_swift, tmp_path, maps=[{"name": "a", "signal": [102, 110]}])) as companion:
         scan = Producer(bare_swift, spectra(*SHAPE))
         scan.write_rows()
@@ -120,36 +121,42 @@ def test_what_is_shown_comes_first_where_not_all_can_be_written_in_time(bare_swi
         hidden, shown = written._results
         (display,) = bare_swift.document_model.get_display_items_for_data_item(shown.item)
         bare_swift.document_controller.workspace_controller.display_panels[0].set_display_item(display)
+        monkeypatch.setattr(writer, "GROWS", 0.0)
+        slow = [item.data_item_changed_event.listen(work_for_30_ms) for item in written.items]
         now = time.monotonic() + 10
-        hidden.written, shown.written = now - 1.5 * writer.HIDDEN_S, now - 2 * writer.REFRESH_S
+        hidden.written, shown.written = now - 1.5 * writer.HIDDEN_S[0], now - 2 * writer.REFRESH_S[0]
         ones = [numpy.ones(shape, numpy.float32) for shape in ((20, 16), (1, 4, 20))]
         written.write(Block(companion.current.spec.scan_id, 0, *ones, final=False, step=0))
         assert written.write_next(now)
         assert (shown.item.data[:] == 1).all() and hidden.waiting, "twice its time, the other one and a half"
         assert written.write_next(now + writer.LONGEST_QUIET_S) and not hidden.waiting
+        slow.clear()
         scan.end()
 
 
-def test_what_no_display_panel_shows_is_written_less_often(bare_swift, tmp_path):
+def test_what_no_display_panel_shows_is_written_less_often_and_all_of_it_later_in_a_scan(bare_swift, tmp_path):
     with contextlib.closing(follow(bare_swift, tmp_path)) as companion:
         scan = Producer(bare_swift, spectra(*SHAPE))
         scan.write_rows()
         pump(bare_swift, companion, lambda: companion.current and companion.current.timeline.first_preview)
         written = companion.current._writer
+        (result,) = written._results
         block = Block(companion.current.spec.scan_id, 0, numpy.ones((20, 16), numpy.float32), None, False, 0)
-        now = time.monotonic() + 10
-        written.write(block)
-        assert written.write_next(now)
-        written.write(block)
-        assert not written.write_next(now + 0.9 * writer.HIDDEN_S)
         (display,) = bare_swift.document_model.get_display_items_for_data_item(written.items[0])
         panel = bare_swift.document_controller.workspace_controller.display_panels[0]
-        panel.set_display_item(display)
-        assert written.write_next(now + 0.9 * writer.HIDDEN_S), "what is shown now waits less"
-        panel.set_display_item(None)
-        written.write(block)
-        assert not written.write_next(now + 1.8 * writer.HIDDEN_S)
-        assert written.write_next(now + 2 * writer.HIDDEN_S)
+
+        def wait(began, shown):
+            """How long a preview waits for its turn, to a tenth of a second."""
+            panel.set_display_item(display if shown else None)
+            now = time.monotonic() + 1000
+            written._began, result.written, written._quiet_until = now - began, now, now
+            written.write(block)
+            return next(tenths / 10 for tenths in range(400) if written.write_next(now + tenths / 10))
+
+        hidden, shown = (tuple(wait(began, shown) for began in (0, 600)) for shown in (False, True))
+        assert hidden == pytest.approx(writer.HIDDEN_S, abs=0.2), "only the list of all items shows it"
+        assert shown == pytest.approx(writer.REFRESH_S, abs=0.2)
+        assert writer.REFRESH_S[0] < wait(4 / writer.GROWS, True) < writer.REFRESH_S[1], "in between"
         scan.end()
 
 
