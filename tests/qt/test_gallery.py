@@ -99,7 +99,7 @@ def live(pictures: Gallery) -> None:
     swift.ask(f"{JOB}.pause(True)")
     swift.until(f"has_button(window, {LIVE!r}, 'Go On Learning')", 10)
     pictures.take("live-paused", LIVE_ROOT)
-    swift.until(f"{JOB}.phase.name == 'DONE'")
+    swift.until(f"{JOB}.phase.name == 'DONE' and has_button(window, {LIVE!r}, 'Keep')")  # which moves the rest
     swift.click(f"look.box_of(look.of_kind({LIVE_ROOT}, 'CheckBoxWidget', 'Show maps'))")
     said = pictures.take("live-final-with-maps", LIVE_ROOT)
     assert "Window 4" in said and "Final" in said
