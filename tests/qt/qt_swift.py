@@ -183,21 +183,25 @@ class QtSwift:
         self.screen.click(self.ask(code))
 
     def press(self, panel: str, text: str, then: str) -> None:
-        """Press a button of a dock panel; again, as anyone would, where it moved away from under the mouse.
+        """Press a button of a dock panel; see `press_at`."""
+        self.press_at(f"button(window, {panel!r}, {text!r})", then)
+
+    def press_at(self, code: str, then: str) -> None:
+        """Press what lies at a place; again, as anyone would, where it moved away from under the mouse.
 
         Parameters
         ----------
-        panel, text : str
-            Where it is, and what it says.
+        code : str
+            Python that says on Swift's main thread where that is.
         then : str
-            Python that is true on Swift's main thread once it was pressed.
+            Python that is true there once it was pressed.
         """
         for _ in range(PRESSES):
-            self.click(f"button(window, {panel!r}, {text!r})")
+            self.click(code)
             with contextlib.suppress(TimeoutError):
                 self.until(then, PRESSED_S)
                 return
-        raise TimeoutError(f"{text!r} was pressed {PRESSES} times and this is false: {then}")
+        raise TimeoutError(f"{code} was pressed {PRESSES} times and this is false: {then}")
 
     def quit(self) -> int:
         """Close Swift as its user does, by the keyboard, and return the exit status.
