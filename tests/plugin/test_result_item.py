@@ -153,6 +153,12 @@ def test_what_no_display_panel_shows_is_written_less_often_and_all_of_it_later_i
             written.write(block)
             return next(tenths / 10 for tenths in range(400) if written.write_next(now + tenths / 10))
 
+        now = time.monotonic() + 1000
+        written._began, result.written = now, now
+        written.write(block)
+        assert not written.write_next(now + 0.9 * writer.HIDDEN_S[0])
+        panel.set_display_item(display)
+        assert written.write_next(now + 0.9 * writer.HIDDEN_S[0]), "dragged into a display panel while it waited"
         hidden, shown = (tuple(wait(began, shown) for began in (0, 600)) for shown in (False, True))
         assert hidden == pytest.approx(writer.HIDDEN_S, abs=0.2), "only the list of all items shows it"
         assert shown == pytest.approx(writer.REFRESH_S, abs=0.2)
