@@ -27,7 +27,7 @@ WRITTEN_BYTES = 4 << 20
 """Of such a result, written at each tick."""
 
 CREATE_S = 0.25
-"""While rows arrive an item is made no sooner after the one before: Swift draws it first."""
+"""From the first row on an item is made no sooner after the one before: Swift draws it first. Before, one each turn."""
 NAMES = {State.ABORTED: "aborted", State.ERROR: "scan failed", State.REMOVED: "raw deleted"}
 
 
@@ -129,6 +129,12 @@ class Job:
         return self.recording.coverage.received - (self.status.denoised if self.status else 0)
 
     @property
+    def making(self) -> bool:
+        """Whether its items are still to be made before the first row is in."""
+        before = self.phase is Phase.FOLLOWING and self.timeline.first_row is None
+        return before and self._previews and not self._ready
+
+    @property
     def now(self) -> float:
         """Seconds of the clock that `timeline` is in."""
         return self._clock()
@@ -166,7 +172,7 @@ class Job:
         wanted = self.status is not None and not self._holds and (self._previews or bool(self._early))
         if not self._ready and wanted and self._clock() >= self._create_at:  # the engine has it: no empty items if not
             self._ready = not self._writer.create_next()
-            self._create_at = self._clock() + CREATE_S
+            self._create_at = self._clock() + (CREATE_S if self.timeline.first_row is not None else 0.0)
         while self._ready and self._early and not self._holds:
             self._writer.write(self._early.pop(0))
         if not self._holds and self._writer.write_next(self._clock()) and self.timeline.first_preview is None:

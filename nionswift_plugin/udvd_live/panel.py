@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 PANEL_ID = "udvd-live-panel"
 PERIOD_S, SHOWN_EVERY, SURE_S = 0.1, 3, 4.0
 """Seconds between turns of the companion; lines are told anew at every third: a millisecond of Swift's main thread."""
+HURRY_S = 0.05
+"""Between turns while items are to be made before the first row is in."""
 DOCK_WIDTH, WIDTH = 300, 260
 """Least of the dock, and of a bar in it; without the first, Qt opens a dock that holds nothing else 60 pixels wide."""
 
@@ -163,7 +165,9 @@ class PanelHandler(Declarative.Handler):
             self._turns += 1
         except Exception:
             log.exception("UDVD panel")
-        self._timer = self._event_loop.call_later(PERIOD_S, self._tick)
+        job = self._companion.current
+        hurry = job is not None and job.making
+        self._timer = self._event_loop.call_later(HURRY_S if hurry else PERIOD_S, self._tick)
 
     def _show(self) -> None:
         companion = self._companion

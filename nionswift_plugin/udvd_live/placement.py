@@ -26,7 +26,8 @@ _placements: dict[Window, Placement] = {}
 class Placement:
     """Places what this plug-in adds to the project of a window; main thread only.
 
-    Nothing is placed while Swift adds an item, but in its main loop, one item at a time.
+    Nothing is placed while Swift adds an item. Who added it may group it at once (`group_now`); all else is done in
+    Swift's main loop, one item at a time.
     """
 
     def __init__(self, window: Window) -> None:
@@ -50,6 +51,16 @@ class Placement:
         except Exception:  # else Swift tells no later listener
             log.exception("UDVD placement")
 
+    def group_all(self) -> None:
+        """Put what was added since into the group."""
+        model = self._window.document_model
+        for display in self._waiting:
+            try:
+                if display in model.display_items:
+                    add_to_group(model, display)
+            except Exception:
+                log.exception("UDVD placement")
+
     def _place_next(self) -> None:
         if not self._waiting:
             return
@@ -58,10 +69,13 @@ class Placement:
         if display not in model.display_items:
             return  # deleted since
         try:
+            panel = empty_panel(self._window)
+            if panel is None and is_grouped(model, display):
+                return
             with model.transaction_context():  # else Swift writes the whole project more than once
                 add_to_group(model, display)
-            if wants_panels(self._window):
-                show_in_empty_panel(self._window, display)
+                if panel is not None:
+                    panel.set_display_panel_display_item(display)
         except Exception:
             log.exception("UDVD placement")
 
@@ -80,16 +94,24 @@ def add_to_group(document_model: typing.Any, display: DisplayItem.DisplayItem) -
     return group
 
 
-def show_in_empty_panel(window: Window, display: DisplayItem.DisplayItem) -> bool:
-    """Show a result in the first panel of the workspace that is empty, without the focus; whether there was one.
+def is_grouped(document_model: typing.Any, display: DisplayItem.DisplayItem) -> bool:
+    """Whether a result is in the group."""
+    return any(group.title == GROUP and display in group.display_items for group in document_model.data_groups)
+
+
+def group_now(document_model: typing.Any) -> None:
+    """Put what was just added to a project into the group: in one transaction Swift writes the project once."""
+    for window, each in list(_placements.items()):
+        if window.document_model is document_model:
+            each.group_all()
+
+
+def empty_panel(window: Window) -> typing.Any:
+    """The first panel of the workspace that is empty, where the operator allowed results in such; else None.
 
     A panel with an item, a live camera or a browser is in use, the one with the results of the last scan, too.
     """
-    panel = window.next_result_display_panel()
-    if panel is None:
-        return False
-    panel.set_display_panel_display_item(display)
-    return True
+    return window.next_result_display_panel() if wants_panels(window) else None
 
 
 def wants_panels(window: Window) -> bool:

@@ -22,6 +22,7 @@ from udvd_core.engine.protocol import Block
 from udvd_core.framing import merged
 from udvd_core.settings import ScanSpec
 
+from . import placement
 from .result_item import Form, Result
 from .scan_item import OURS
 
@@ -216,7 +217,9 @@ class Writer:
         item.metadata = self._metadata(result, self._facts)  # before it is added: a follower must not follow it
         if earlier is None:
             item.session_metadata = self._session_metadata
-            self._document_model.append_data_item(item)
+            with self._document_model.transaction_context():  # else Swift writes the whole project twice
+                self._document_model.append_data_item(item)
+                placement.group_now(self._document_model)
         return item
 
     def _fits(self, item: DataItem.DataItem, result: Result) -> bool:

@@ -9,7 +9,9 @@ import time
 import numpy
 import pytest
 from live import GUIDED, run_to_done, shown
+from nion.swift.model import FileStorageSystem
 
+from nionswift_plugin.udvd_live import placement
 from nionswift_plugin.udvd_live.job import Phase
 from nionswift_plugin.udvd_live.recording import State
 from nionswift_plugin.udvd_simulator import acquire, camera, headless
@@ -26,6 +28,41 @@ def fingerprint(item):
 
 def denoised(job):
     return job.items[0]
+
+
+def test_items_are_made_and_placed_before_the_first_row_one_a_turn_with_one_write(
+    swift, companion, shutter, monkeypatch
+):
+    turns, writes, tick = [], [], companion.tick
+    write = FileStorageSystem.FileProjectStorageSystem._write_properties
+    monkeypatch.setattr(
+        FileStorageSystem.FileProjectStorageSystem, "_write_properties", lambda own: (writes.append(1), write(own))
+    )
+
+    def timed():
+        before, written = made(), len(writes)
+        making = companion.current is not None and companion.current.making
+        tick()
+        turns.append((made() - before, len(writes) - written, making, placed()))
+
+    def made():
+        return len(companion.current.items) if companion.current else 0
+
+    def placed():
+        groups = [group for group in swift.document_model.data_groups if group.title == placement.GROUP]
+        return sum(len(group.display_items) for group in groups)
+
+    companion.tick = timed
+    shutter.hold(3)
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 20)
+    swift.pump_until(lambda: made() == 3 and not companion.current.making, 60)
+    assert companion.current.timeline.first_row is None
+    shutter.open()
+    acquisition.wait()
+    run_to_done(swift, companion)
+    assert companion.current.timeline.first_row is not None and not companion.current.making
+    first = next(number for number, turn in enumerate(turns) if turn[0])
+    assert turns[first : first + 3] == [(1, 1, True, number) for number in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("plug_in_settings", [GUIDED], indirect=True)

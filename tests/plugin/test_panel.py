@@ -67,6 +67,25 @@ def test_a_scan_from_first_frame_to_discarded(swift, companion, shutter, handler
     assert [item.title for item in swift.data_items if "EELS" in item.title] == [acquisition.item.title]
 
 
+def test_turns_hurry_while_items_are_to_be_made_before_the_first_row(swift, companion, shutter, handler, monkeypatch):
+    loop, waits = swift.document_controller.event_loop, []
+    call_later = loop.call_later
+    monkeypatch.setattr(
+        loop, "call_later", lambda s, call, *args: (waits.append((s, call)), call_later(s, call, *args))[1]
+    )
+    shutter.hold(4)
+    acquisition = acquire.acquire_spectrum_image(swift, SHAPE, 5)
+    swift.pump_until(lambda: companion.current is not None and len(companion.current.items) == 3, 60)
+    swift.pump(3 * panel.PERIOD_S)
+    shutter.open()
+    acquisition.wait()
+    run_to_done(swift, companion)
+    own = [wait for wait, call in waits if call == handler._tick]
+    first, last = own.index(panel.HURRY_S), len(own) - own[::-1].index(panel.HURRY_S)
+    assert first > 0 and last - first >= 2 and set(own[first:last]) == {panel.HURRY_S}
+    assert set(own[:first] + own[last:]) == {panel.PERIOD_S}
+
+
 def test_kept_results_say_so(swift, companion, handler):
     acquire.acquire_spectrum_image(swift, SHAPE, 2).wait()
     job = run_to_done(swift, companion)

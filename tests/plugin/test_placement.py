@@ -7,7 +7,7 @@ import json
 import numpy
 import pairs
 import pytest
-from nion.swift.model import DataItem
+from nion.swift.model import DataItem, FileStorageSystem
 
 from nionswift_plugin.udvd_live import placement
 
@@ -109,6 +109,32 @@ def test_results_fill_empty_panels_and_no_others(swift, panels, monkeypatch):
     shown = [panel.display_item.data_item.title for panel in panels]
     assert shown == ["Scan 1 (Denoised)", "Mine", "B K"]
     assert swift.document_controller.selected_display_panel is selected
+
+
+def test_who_adds_an_item_groups_it_in_the_same_write(swift, panels, monkeypatch):
+    writes = []
+    storage = FileStorageSystem.FileProjectStorageSystem
+    write = storage._write_properties
+    monkeypatch.setattr(storage, "_write_properties", lambda own: (writes.append(1), write(own)))
+
+    def add():
+        with swift.document_model.transaction_context():
+            pair = pairs.add_pair(swift)
+            display = swift.document_model.get_display_item_for_data_item(pair.denoised)
+            placement.group_now(object())
+            assert not placement.is_grouped(swift.document_model, display), "another project"
+            placement.group_now(swift.document_model)
+            assert placement.is_grouped(swift.document_model, display)
+        return pair.denoised
+
+    add()
+    swift.pump(0.05)
+    assert titles(swift) == ["Scan 1 (Denoised)"] and len(writes) == 1, "nothing else to place"
+    allow(swift, monkeypatch)
+    shown = add()
+    assert len(titles(swift)) == len(writes) == 2 and panels[0].display_item is None
+    swift.pump(0.05)
+    assert len(titles(swift)) == 2 and panels[0].display_item.data_item is shown and len(writes) == 3
 
 
 def test_the_preference_is_read_and_off_by_default(swift, tmp_path, monkeypatch):
