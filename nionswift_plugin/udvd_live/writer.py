@@ -28,8 +28,8 @@ from .scan_item import OURS
 
 REFRESH_S, HIDDEN_S = (2.0, 8.0), (5.0, 20.0)
 """How often a preview is written at most where a display panel shows it, and where only the list of all items does."""
-GROWS = 1 / 3
-"""The first while a scan is young, then after this part of its time so far, the second at last."""
+GROWS = 1 / 3, 1.0
+"""The first while a scan is young, then after this part of its time so far, the second at last; of both."""
 TURN_S = 0.008
 """No other one is begun in a turn that took so long."""
 QUIET, LONGEST_QUIET_S = 35.0, 1.0
@@ -149,8 +149,9 @@ class Writer:
         return result if wait >= 1 else None
 
     def _refresh_s(self, result: Result, now: float) -> float:
-        soonest, latest = REFRESH_S if result.shown(self._document_model) else HIDDEN_S
-        return min(max(soonest, GROWS * (now - self._began)), latest)
+        hidden = not result.shown(self._document_model)
+        soonest, latest = HIDDEN_S if hidden else REFRESH_S
+        return min(max(soonest, GROWS[hidden] * (now - self._began)), latest)
 
     def _write_waiting(self, result: Result, whole: bool = True) -> None:
         """Write what waits for an item, blocks that follow each other as one.

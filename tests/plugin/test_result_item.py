@@ -121,7 +121,7 @@ def test_what_is_shown_comes_first_where_not_all_can_be_written_in_time(bare_swi
         hidden, shown = written._results
         (display,) = bare_swift.document_model.get_display_items_for_data_item(shown.item)
         bare_swift.document_controller.workspace_controller.display_panels[0].set_display_item(display)
-        monkeypatch.setattr(writer, "GROWS", 0.0)
+        monkeypatch.setattr(writer, "GROWS", (0.0, 0.0))
         slow = [item.data_item_changed_event.listen(work_for_30_ms) for item in written.items]
         now = time.monotonic() + 10
         hidden.written, shown.written = now - 1.5 * writer.HIDDEN_S[0], now - 2 * writer.REFRESH_S[0]
@@ -162,7 +162,8 @@ def test_what_no_display_panel_shows_is_written_less_often_and_all_of_it_later_i
         hidden, shown = (tuple(wait(began, shown) for began in (0, 600)) for shown in (False, True))
         assert hidden == pytest.approx(writer.HIDDEN_S, abs=0.2), "only the list of all items shows it"
         assert shown == pytest.approx(writer.REFRESH_S, abs=0.2)
-        assert writer.REFRESH_S[0] < wait(4 / writer.GROWS, True) < writer.REFRESH_S[1], "in between"
+        assert wait(12, True) == pytest.approx(4, abs=0.2), "a third of the scan's time so far"
+        assert wait(12, False) == pytest.approx(12, abs=0.2), "as long again"
         scan.end()
 
 
