@@ -28,7 +28,7 @@ from .scan_item import OURS
 
 REFRESH_S, HIDDEN_S = (2.0, 8.0), (5.0, 20.0)
 """How often a preview is written at most where a display panel shows it, and where only the list of all items does."""
-GROWS = 1 / 3, 1.0
+GROWS = 1 / 3, 2 / 3
 """The first while a scan is young, then after this part of its time so far, the second at last; of both."""
 TURN_S = 0.008
 """No other one is begun in a turn that took so long."""

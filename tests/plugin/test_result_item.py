@@ -162,8 +162,8 @@ def test_what_no_display_panel_shows_is_written_less_often_and_all_of_it_later_i
         hidden, shown = (tuple(wait(began, shown) for began in (0, 600)) for shown in (False, True))
         assert hidden == pytest.approx(writer.HIDDEN_S, abs=0.2), "only the list of all items shows it"
         assert shown == pytest.approx(writer.REFRESH_S, abs=0.2)
-        assert wait(12, True) == pytest.approx(4, abs=0.2), "a third of the scan's time so far"
-        assert wait(12, False) == pytest.approx(12, abs=0.2), "as long again"
+        assert wait(12, True) == pytest.approx(6, abs=0.2), "a third of the scan's time by then"
+        assert wait(6, False) == pytest.approx(12, abs=0.2), "two thirds of it"
         scan.end()
 
 
