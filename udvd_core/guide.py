@@ -176,11 +176,13 @@ class Guide:
     def _extend(self, new: Index) -> None:
         """Add frames: loadings from the spectra of the fit, maps smoothed over the rows around them."""
         fit = self._begun()
-        rows, self._intensity[new] = fit.scaled.foreign(new, self._noise)
+        inner = int(numpy.prod(self._shape[1:]))
+        start, end = int(new.min()) // inner, int(new.max()) // inner + 1
+        place = Place.of((end - start, *self._shape[1:]), new - start * inner)
+        rows, self._intensity[new] = fit.scaled.foreign(new, self._noise, place)
         self._loadings[new] = rows @ fit.factors.basis.T.astype(numpy.float32)
         self._mapped[new] = True
-        inner = int(numpy.prod(self._shape[1:]))
-        first, last = max(0, int(new.min()) // inner - BAND), min(self._shape[0], int(new.max()) // inner + BAND + 1)
+        first, last = max(0, start - BAND), min(self._shape[0], end + BAND)
         around = first * inner + numpy.flatnonzero(self._mapped[first * inner : last * inner])
         place = Place.of((last - first, *self._shape[1:]), around - first * inner)
         maps, _ = smooth_maps(self._loadings[around], place)

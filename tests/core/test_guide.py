@@ -97,7 +97,7 @@ def test_frames_that_no_fit_saw_are_denoised_nearly_as_well():
     new = guide.frames(numpy.arange(576))
     whole = guide_of(counts, (24, 24)).frames(numpy.arange(576))
     assert guide.fitted == 384
-    assert psnr(new, truth) > psnr(whole, truth) - 2.5
+    assert psnr(new, truth) > psnr(whole, truth) - 1.0
     numpy.testing.assert_array_equal(guide.frames(numpy.arange(400, 420)), new[400:420])
 
 

@@ -18,9 +18,11 @@ Singles = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
 
 SPECTRUM_SIZES, FRAME_SIZES = (8, 16, 32), (4, 8, 16)
-WEAKER = 0.75
-"""Error of a smoothed map by what its blocks tell one by one: averaging over them takes off the rest. Measured 0.64
-to 0.85 of found maps; of the strongest 0.8 to 1.25, because light was estimated from the same counts."""
+WEAKER, STRONGEST = 0.75, 0.9
+"""Error of a smoothed map by what its blocks expect one by one: averaging over them takes off the rest. Measured 0.65
+to 0.85 of found maps, 0.86 to 1 of the strongest."""
+FLAT = 2.0
+"""A map is off by so many times what it varies by at most: all that it shows may be noise, and as much be missing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,9 +109,9 @@ def smooth_maps(loadings: Array, place: Place) -> tuple[Array, Array]:
     Notes
     -----
     Stein's estimate has a noise of its own, which may say next to nothing of a flat map; what the mixture expects,
-    the mean answer to a sample's own noise, has none. The larger one counts, on average. Where a map lies still,
-    the noise that comes through is the square of the answer; so the error is distributed, and near single atoms
-    that is about right, too (docs/decisions/0008).
+    the mean answer to a sample's own noise, has little, and is up to a third too large. Of the strongest map the mean
+    of both counts, of others the larger one. Where a map lies still, the noise that comes through is the square of the
+    answer; so the error is distributed, and near single atoms that is about right, too (docs/decisions/0008).
     """
     result, risk = numpy.empty_like(loadings), numpy.empty_like(loadings)
     for k, values in enumerate(loadings.T):
@@ -118,8 +120,15 @@ def smooth_maps(loadings: Array, place: Place) -> tuple[Array, Array]:
         result[:, k] = place.gather(shrunk.estimate) + level
         answer = numpy.clip(place.gather(shrunk.answer), 1.0 / values.size, 1.0)  # of a loading to its own noise
         share = answer**2 / (answer**2).mean()
-        risk[:, k] = max(shrunk.risk, answer.mean()) * share * (WEAKER if k else 1.0)
+        risk[:, k] = share * _error(shrunk.risk, float(answer.mean()), None if k == 0 else float(result[:, k].var()))
     return result, risk
+
+
+def _error(stein: float, expected: float, varies: float | None) -> float:
+    """Mean squared error of a smoothed map that varies so much; None for the strongest."""
+    if varies is None:
+        return max(0.5 * (stein + STRONGEST * expected), WEAKER * expected)
+    return min(WEAKER * max(stein, expected), FLAT * varies)
 
 
 class _Spectra(typing.NamedTuple):

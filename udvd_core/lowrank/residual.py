@@ -15,8 +15,8 @@ Array = numpy.typing.NDArray[numpy.float64]
 
 PART, MOST_WAVES = 16, 64
 """One in so many spatial frequencies is kept, the lowest; and at most so many."""
-CLEAR = 8.0
-"""The weakest map stands clear where it varies so many times more than it may be off; noise is taken off."""
+CLEAR = 5.0
+"""The weakest map stands clear where it varies so many times more than it may be off."""
 SEEN, SEEN_IF_CLEAR = 0.5, 3.0
 """What a residual has beyond noise counts from so many standard errors on. Where the weakest map that was found
 stands clear, others would have been found with it, and only what is plain to see counts."""
@@ -55,8 +55,8 @@ def residual(scaled: Scaled, factors: Factors) -> Residual:
 
 def _stands_clear(factors: Factors) -> bool:
     """Whether the weakest map is far from going unseen; the strongest, which there always is, tells nothing."""
-    varies = factors.loadings[:, 1:].var(0) - 1.0
-    return bool(varies.size) and bool((varies > CLEAR * factors.risk[:, 1:].mean(0)).all())
+    varies, off = factors.maps[:, 1:].var(0), factors.risk[:, 1:].mean(0)
+    return bool(varies.size) and bool((varies > CLEAR * off).all())
 
 
 def _cosines(place: Place) -> numpy.typing.NDArray[numpy.float32]:

@@ -7,6 +7,7 @@ import typing
 import numpy
 import numpy.typing
 
+from udvd_core.lowrank.light import smooth_light
 from udvd_core.lowrank.place import Place
 from udvd_core.noise import NoiseModel
 
@@ -88,11 +89,18 @@ class Scaled:
         """Counts of scaled frames, shape (n, pixels)."""
         return typing.cast(Singles, rows * (self._row[part, None] * self._column))
 
-    def foreign(self, numbers: Index, noise: NoiseModel) -> tuple[Singles, Array]:
-        """Scaled frames (n, pixels) of other positions of the same scan; also their intensities, (n,)."""
+    def foreign(self, numbers: Index, noise: NoiseModel, place: Place) -> tuple[Singles, Array]:
+        """Scaled frames (n, pixels) of other positions of the same scan; also their intensities, (n,).
+
+        `place` holds the same positions, and may count them from another row on.
+        """
         counts = self._read(numbers).reshape(numbers.size, -1)
         power = noise.gain * numpy.nan_to_num(counts, posinf=0.0, neginf=0.0) + noise.read_variance
-        intensity = numpy.maximum((power / self._column**2).mean(1, dtype=numpy.float64), float(self.intensity.min()))
+        weight = 1.0 / (self._column**2 * float((self.spread**2).sum()))  # of dark pixels the power is less
+        intensity = (power @ weight).astype(numpy.float64)
+        unit = noise.gain**2 * noise.window_factor(weight.size) * float((power @ weight**2).sum())
+        intensity = smooth_light(intensity, unit / max(float(intensity.sum()), 1e-30), place)
+        intensity = numpy.maximum(intensity, float(self.intensity.min()))
         missing = ~numpy.isfinite(counts)
         if missing.any():
             counts = numpy.where(missing, intensity[:, None].astype(numpy.float32) * self._mean, counts)

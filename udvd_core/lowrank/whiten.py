@@ -7,6 +7,7 @@ import typing
 import numpy
 import numpy.typing
 
+from udvd_core.lowrank.light import smooth_light
 from udvd_core.lowrank.place import Place
 from udvd_core.lowrank.scaled import BLOCK_BYTES, Read, Scaled
 from udvd_core.lowrank.shrink import smooth_counts
@@ -45,7 +46,8 @@ def whiten(read: Read, place: Place, noise: NoiseModel, frame_shape: tuple[int, 
     -----
     The variance of each count is estimated by ``gain x count + read^2``, without bias; rows and columns are
     divided in turn by their mean variance (biwhitening, Landa, Zhang and Kluger 2022), which makes the largest
-    singular value of noise known however uneven the light is. Both means are smoothed with their known noise.
+    singular value of noise known however uneven the light is. Both means are smoothed with their known noise,
+    light more than that.
     """
     powers = _Powers(read, place, noise, frame_shape)
     columns, _ = powers.column_means(numpy.ones(place.numbers.size))
@@ -54,7 +56,7 @@ def whiten(read: Read, place: Place, noise: NoiseModel, frame_shape: tuple[int, 
     columns = _floored(columns, sparse)
     for _ in range(ROUNDS):
         rows, unit = powers.row_sums(columns)
-        intensity = place.gather(smooth_counts(place.spread(rows), unit, place.sizes))
+        intensity = smooth_light(rows, unit, place)
         intensity = _floored(intensity, min(sparse / max(float(columns.mean()), 1e-30), 1.0))
         intensity /= intensity.mean()
         columns, unit = powers.column_means(intensity)
