@@ -185,13 +185,19 @@ def main() -> None:
     parser.add_argument("--size", nargs=2, type=int, default=(32, 32), metavar=("Y", "X"))
     parser.add_argument("--model", choices=MODELS, default="guided")
     options = parser.parse_args()
+    known: typing.Iterable[str] = LINES if options.lines else PRESETS
+    if others := [kind for kind in options.kinds or () if kind not in known]:
+        told = "with" if options.lines else "without"
+        parser.error(f"{', '.join(others)} not measured {told} --lines; choose of {', '.join(known)}")
     with_threads(1)
     seeds = list(range(options.first, options.first + options.seeds))
-    for kind in options.kinds or (LINES if options.lines else PRESETS):
-        for dose in [None] if options.lines else options.doses or DOSES[kind]:
-            size, model = tuple(options.size), options.model
-            found = run(kind, dose, seeds, size, model) if dose else run_lines(kind, seeds, size, model)
-            print(json.dumps(found), flush=True)
+    size, model = tuple(options.size), options.model
+    for kind in options.kinds or known:
+        if options.lines:
+            print(json.dumps(run_lines(kind, seeds, size, model)), flush=True)
+            continue
+        for dose in options.doses or DOSES[kind]:
+            print(json.dumps(run(kind, dose, seeds, size, model)), flush=True)
 
 
 if __name__ == "__main__":
