@@ -14,7 +14,7 @@ import numpy.typing
 import scipy.linalg
 
 from udvd_core.errors import InputError
-from udvd_core.lowrank.edge import noise_edge
+from udvd_core.lowrank.edge import noise_edge, noise_powers
 from udvd_core.metrics import psnr
 from udvd_core.noise import NoiseModel
 
@@ -117,8 +117,8 @@ class Components:
             lags = tuple(value * share / seen for value, share in zip(lags, both, strict=True))
         beta = min(n, channels) / max(n, channels)
         best = math.sqrt(2 * (beta + 1) + 8 * beta / (beta + 1 + math.sqrt(beta**2 + 14 * beta + 1)))
-        edge = noise_edge(n, channels, lags) * math.sqrt(seen)
-        return float(edge * best / (1 + math.sqrt(beta)))
+        edge, _ = noise_edge(n, noise_powers(numpy.full(channels, seen), lags))
+        return float(math.sqrt(edge) * best / (1 + math.sqrt(beta)))
 
 
 def _regress(shown: Array, seen: Array, vectors: Array, sizes: Array) -> Array:

@@ -55,14 +55,14 @@ def test_beside_a_second_map_that_stands_clear_only_what_is_plain_to_see_counts(
     second = numpy.cos(numpy.pi * 2 * (numpy.arange(24) + 0.5) / 24)[None, :, None] + numpy.zeros((*SHAPE, CHANNELS))
     second[:, :, :20] += numpy.sign(numpy.sin(numpy.arange(24)))[:, None, None]
     doubts = {}
-    for amplitude in (0.0, 3.0):
+    for amplitude in (0.0, 2.5):
         guides = [settled(counts_with(amplitude, seed, second)) for seed in range(6)]
         doubts[amplitude] = [guide.uncertainty for guide in guides]
         assert {guide.rank for guide in guides} == {2}, "the edge was found, or the second map was not"
     alone = [settled(counts_with(0.0, seed)).uncertainty for seed in range(6)]
     assert sum(map(added, alone)) > 0 == sum(map(added, doubts[0.0])), "noise alone counts only without one"
-    hidden = [added(each) for each in doubts[3.0]]
-    careless = [added(dataclasses.replace(each, seen=0.0)) for each in doubts[3.0]]
+    hidden = [added(each) for each in doubts[2.5]]
+    careless = [added(dataclasses.replace(each, seen=0.0)) for each in doubts[2.5]]
     assert sum(value > 0 for value in hidden) >= 3, "what is plain to see is left out"
     assert all(value in (0.0, whole) for value, whole in zip(hidden, careless, strict=True))
 

@@ -7,51 +7,58 @@ import typing
 
 import numpy
 import numpy.typing
+import scipy.linalg
 import scipy.optimize
 
 Array = numpy.typing.NDArray[numpy.float64]
 
+FAINTEST = 1e-3
+"""Noise power of a direction is taken to be no less, by the mean."""
 
-def noise_powers(channels: int, correlation: typing.Sequence[float] = ()) -> Array:
-    """Noise power at frequencies along E, shape (channels,), 1 on average.
+
+def noise_powers(variances: Array, correlation: typing.Sequence[float] = ()) -> Array:
+    """Noise power of independent directions in the space of channels, shape (channels,): eigenvalues of its covariance.
 
     Parameters
     ----------
+    variances : array, shape (channels,)
+        Noise variance of each channel.
     correlation : sequence of float
         Correlation between channels at lags 1, 2, ...
     """
-    angle = math.pi * (numpy.arange(channels) + 0.5) / channels
-    power = numpy.ones(channels)
-    for lag, value in enumerate(correlation, 1):
-        power += 2.0 * value * numpy.cos(lag * angle)
-    return numpy.maximum(power, 1e-3)
+    powers = variances
+    if any(correlation):
+        spread = numpy.sqrt(variances)
+        bands = numpy.zeros((1 + len(correlation), variances.size))
+        bands[0] = variances
+        for lag, value in enumerate(correlation, 1):
+            bands[lag, : variances.size - lag] = value * spread[lag:] * spread[: variances.size - lag]
+        powers = scipy.linalg.eigvals_banded(bands, lower=True)
+    return typing.cast(Array, numpy.maximum(powers, FAINTEST * max(float(variances.mean()), 1e-30)))
 
 
-def noise_edge(rows: int, channels: int, correlation: typing.Sequence[float] = ()) -> float:
-    """Largest singular value of noise of unit variance, shape (rows, channels).
+def noise_edge(rows: int, powers: Array) -> tuple[float, float]:
+    """Square of the largest singular value of noise, and its spread.
+
+    Parameters
+    ----------
+    rows : int
+        Rows of the matrix.
+    powers : array, shape (channels,)
+        Noise power of independent directions (`noise_powers`).
 
     Notes
     -----
-    ``sqrt(rows) + sqrt(channels)`` for white noise (Marchenko and Pastur 1967); for noise that is
-    correlated along E the right edge of Silverstein and Choi (1995).
+    ``(sqrt(rows) + sqrt(channels))^2`` where all powers are 1 (Marchenko and Pastur 1967; Johnstone 2001); in
+    general El Karoui (2007). In units of the spread noise alone exceeds the edge by 2 in one of a hundred cases
+    (Tracy and Widom 1996).
     """
-    if not any(correlation):
-        return math.sqrt(rows) + math.sqrt(channels)
-    powers, ratio = noise_powers(channels, correlation), channels / rows
+    ratio, largest = powers.size / rows, float(powers.max())
 
-    def value(m: float) -> float:
-        return float(-1.0 / m + ratio * numpy.mean(powers / (1.0 + powers * m)))
+    def moment(at: float, power: int) -> float:
+        """Mean of a power of what grows without bound where `at`, from 0 to 1, nears the largest noise."""
+        return ratio * float(numpy.mean((powers * at / (largest - powers * at)) ** power))
 
-    lowest = -1.0 / float(powers.max())
-    best = scipy.optimize.minimize_scalar(value, bounds=(lowest * (1 - 1e-6), lowest * 1e-6), method="bounded")
-    return math.sqrt(rows * float(best.fun))
-
-
-def excess(singular: float, rows: int, channels: int, correlation: typing.Sequence[float] = ()) -> float:
-    """How far a singular value lies beyond the edge of noise, in units of its spread.
-
-    Noise alone exceeds 2 in one of a hundred cases (Tracy and Widom 1996; Johnstone 2001).
-    """
-    edge = noise_edge(rows, channels, correlation)
-    spread = edge * (1.0 / math.sqrt(rows) + 1.0 / math.sqrt(channels)) ** (1.0 / 3.0)
-    return float((singular**2 - edge**2) / spread)
+    at = float(scipy.optimize.brentq(lambda at: moment(at, 2) - 1.0, 1e-9, 1.0 - 1e-9))
+    edge = rows * largest / at * (1.0 + moment(at, 1))
+    return edge, largest / at * math.cbrt(rows * (1.0 + moment(at, 3)))

@@ -18,9 +18,11 @@ Singles = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
 
 SPECTRUM_SIZES, FRAME_SIZES = (8, 16, 32), (4, 8, 16)
-WEAKER, STRONGEST = 0.75, 0.9
-"""Error of a smoothed map by what its blocks expect one by one: averaging over them takes off the rest. Measured 0.65
-to 0.85 of found maps, 0.86 to 1 of the strongest."""
+AVERAGED, STRONGEST = 0.75, 0.9
+"""Error of what was smoothed by what its blocks expect one by one: averaging takes off the rest. Measured 0.65 to 0.85
+of found maps, 0.86 to 1 of the strongest; 0.7 to 0.8 of the strongest spectrum, 0.5 to 0.7 of others."""
+OUTSTANDING = 0.3
+"""Prior spread of the share of a map's error that lies where the map stands out, around none."""
 FLAT = 2.0
 """A map is off by so many times what it varies by at most: all that it shows may be noise, and as much be missing."""
 
@@ -110,8 +112,7 @@ def smooth_maps(loadings: Array, place: Place) -> tuple[Array, Array]:
     -----
     Stein's estimate has a noise of its own, which may say next to nothing of a flat map; what the mixture expects,
     the mean answer to a sample's own noise, has little, and is up to a third too large. Of the strongest map the mean
-    of both counts, of others the larger one. Where a map lies still, the noise that comes through is the square of the
-    answer; so the error is distributed, and near single atoms that is about right, too (docs/decisions/0008).
+    of both counts, of others the larger one (docs/decisions/0008).
     """
     result, risk = numpy.empty_like(loadings), numpy.empty_like(loadings)
     for k, values in enumerate(loadings.T):
@@ -119,16 +120,42 @@ def smooth_maps(loadings: Array, place: Place) -> tuple[Array, Array]:
         shrunk = smooth(place.spread(values - level), place.sizes)
         result[:, k] = place.gather(shrunk.estimate) + level
         answer = numpy.clip(place.gather(shrunk.answer), 1.0 / values.size, 1.0)  # of a loading to its own noise
-        share = answer**2 / (answer**2).mean()
-        risk[:, k] = share * _error(shrunk.risk, float(answer.mean()), None if k == 0 else float(result[:, k].var()))
+        error = _error(shrunk.risk, float(answer.mean()), None if k == 0 else float(result[:, k].var()))
+        risk[:, k] = error * _places(values, result[:, k], answer, error)
     return result, risk
 
 
 def _error(stein: float, expected: float, varies: float | None) -> float:
     """Mean squared error of a smoothed map that varies so much; None for the strongest."""
     if varies is None:
-        return max(0.5 * (stein + STRONGEST * expected), WEAKER * expected)
-    return min(WEAKER * max(stein, expected), FLAT * varies)
+        return max(0.5 * (stein + STRONGEST * expected), AVERAGED * expected)
+    return min(AVERAGED * max(stein, expected), FLAT * varies)
+
+
+def _places(raw: Array, smoothed: Array, answer: Array, error: float) -> Array:
+    """Squared error of a map over the positions by its mean `error`, shape (known,).
+
+    Notes
+    -----
+    Where a map lies still its error is the noise that comes through, the square of the answer. What stands out, as
+    single atoms do, is shrunk, and smeared over its block. How much of the error lies there Stein's estimate tells,
+    position by position, regressed on the difference of both; where maps stand out is itself drawn by noise, which is
+    taken off (Stein's lemma twice). The noise of that regression, 2 per position, shrinks it towards none.
+    """
+    still: Array = answer**2 / (answer**2).mean()
+    out, left = smoothed - numpy.median(smoothed), raw - smoothed
+    near = 1.0 / (1.0 + out**2)
+    level = float((1.0 - near).mean())
+    if level * error <= 0.0:
+        return still
+    stands: Array = (1.0 - near) / level
+    slope, bend = 2.0 * out * near**2 / level, (2.0 - 6.0 * out**2) * near**3 / level
+    stein = left**2 - 1.0 + 2.0 * answer
+    there = (stands * stein + bend * answer**2 - 2.0 * slope * answer * left).sum()
+    differs = error * (stands - still)
+    seen = error * (there - (still * stein).sum()) - error * (differs * (still - 1.0)).sum()
+    share = min(max(float(seen / ((differs**2).sum() + 2.0 / OUTSTANDING**2)), 0.0), 1.0)
+    return numpy.asarray((1.0 - share) * still + share * stands)
 
 
 class _Spectra(typing.NamedTuple):
@@ -158,7 +185,7 @@ def _spectra(scaled: Scaled, maps: Array, noise: NoiseModel) -> _Spectra:
         else:
             shrunk = smooth(values.reshape(shape), FRAME_SIZES, noise.correlation, noise.correlation_q)
         spectra[k], answer[k] = shrunk.estimate.reshape(-1), min(max(shrunk.answer.mean(), 0.0), 1.0)
-        risk[k] = max(shrunk.risk, 0.5 * answer[k])
+        risk[k] = AVERAGED * max(shrunk.risk, 0.5 * answer[k])
     spectra *= spread
     directions, into = _orthonormal(spectra)
     covariance = directions @ correlated(directions, shape, noise).T

@@ -48,7 +48,7 @@ class LowRankFit:
 
     def __init__(self, scaled: Scaled, noise: NoiseModel, least: int = 1) -> None:
         self.scaled, self._noise, self._least = scaled, noise, least
-        self._coarse = Coarse.of(scaled.variance, noise)
+        self._coarse = Coarse.of(scaled.variance, scaled.spread, noise)
         self._searches = 0
         self.settled = False
         self.residual: Residual | None = None
@@ -78,10 +78,10 @@ class LowRankFit:
         for _, rows in self.scaled.blocks():
             part = self._coarse.rows(rows)
             gram += part.T @ part
-        edge = MARGIN * noise_edge(self.scaled.place.numbers.size, columns, self._coarse.correlation)
+        edge, _ = noise_edge(self.scaled.place.numbers.size, self._coarse.powers)
         first = max(0, columns - MOST_COMPONENTS)
         values, vectors = scipy.linalg.eigh(gram, subset_by_index=(first, columns - 1))
-        beyond = int((values > edge**2).sum())
+        beyond = int((values > MARGIN**2 * edge).sum())
         self._nothing, rank = self._least == 0 and beyond == 0, max(1, beyond)
         basis = vectors[:, ::-1][:, :rank].astype(numpy.float32)
         return numpy.concatenate(

@@ -16,7 +16,7 @@ Index = numpy.typing.NDArray[numpy.int64]
 
 CUT = 6.0
 """Frequencies along E beyond so many times the mean one are left out."""
-SHAPE = 2.0
+SHAPE = 2.7
 """Error of a spectrum in sums over channels by what smoothing left of its noise: lines, where sums look, are
 smoothed less than the rest, or change their shape."""
 SLOWEST = 0.75

@@ -26,6 +26,9 @@ FEWEST = 3.0
 LEAST = 1e-4
 """Noise variance of a scaled pixel is taken to be no less."""
 CHANNEL_SIZES = (8, 16, 32)
+DOUBT, LIT = 4.0, 2.0
+"""Of the brightness of channels so many times as much variance is taken for noise, and so many times it is added, as
+in light (`udvd_core.lowrank.light`)."""
 
 
 def whiten(read: Read, place: Place, noise: NoiseModel, frame_shape: tuple[int, int]) -> Scaled:
@@ -46,8 +49,8 @@ def whiten(read: Read, place: Place, noise: NoiseModel, frame_shape: tuple[int, 
     -----
     The variance of each count is estimated by ``gain x count + read^2``, without bias; rows and columns are
     divided in turn by their mean variance (biwhitening, Landa, Zhang and Kluger 2022), which makes the largest
-    singular value of noise known however uneven the light is. Both means are smoothed with their known noise,
-    light more than that.
+    singular value of noise known however uneven the light is. Both means are smoothed more than their known noise
+    asks for, because what noise they hold comes back (docs/decisions/0011).
     """
     powers = _Powers(read, place, noise, frame_shape)
     columns, _ = powers.column_means(numpy.ones(place.numbers.size))
@@ -60,8 +63,8 @@ def whiten(read: Read, place: Place, noise: NoiseModel, frame_shape: tuple[int, 
         intensity = _floored(intensity, min(sparse / max(float(columns.mean()), 1e-30), 1.0))
         intensity /= intensity.mean()
         columns, unit = powers.column_means(intensity)
-        smoothed = smooth_counts(columns, unit, CHANNEL_SIZES)
-        columns = _floored(smoothed, sparse)
+        smoothed = smooth_counts(columns, DOUBT * unit, CHANNEL_SIZES)
+        columns = _floored(smoothed + LIT * unit, sparse)
     spread = numpy.sqrt(numpy.clip(numpy.maximum(smoothed, FEWEST * unit) / columns, LEAST, 1.0))
     mean = numpy.maximum(columns - noise.read_variance, 0.0) / noise.gain if noise.gain else 0.0 * columns
     return Scaled(read, place, intensity, columns, mean, spread)
