@@ -84,7 +84,7 @@ def test_what_the_residual_tells_travels():
     again = Uncertainty.unpacked(uncertainty.packed())
     numpy.testing.assert_allclose(again.left, uncertainty.left, rtol=1e-6)
     numpy.testing.assert_allclose(again.spread, uncertainty.spread, rtol=1e-6)
-    assert again.seen == uncertainty.seen > 0
+    assert again.seen == pytest.approx(uncertainty.seen) and again.seen > 0
     without = dataclasses.replace(uncertainty, left=numpy.zeros((0, 0)), spread=numpy.zeros(0))
     again = Uncertainty.unpacked(without.packed())
     assert again.left.size == again.spread.size == 0 and added(again) == 0

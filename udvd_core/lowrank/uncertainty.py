@@ -19,7 +19,7 @@ CUT = 6.0
 SHAPE = 2.7
 """Error of a spectrum in sums over channels by what smoothing left of its noise: lines, where sums look, are
 smoothed less than the rest, or change their shape."""
-SLOWEST = 0.75
+SLOWEST = 0.65
 """Of the slowest part of its noise smoothing leaves so much, measured on maps over wide windows."""
 LEAST_NOISE = 0.05
 """Share of a sum's noise that components leave in the residual, at least."""
