@@ -140,7 +140,7 @@ class Guide:
         if fit.residual is None:
             return known
         left = fit.residual
-        return dataclasses.replace(known, left=left.waves, spread=left.spread, seen=left.seen)
+        return dataclasses.replace(known, left=left.waves, spread=left.spread, seen=left.seen, bent=left.bent)
 
     def regressed(self, numbers: Index, counts: Singles, visible: Bool) -> Singles:
         """Frames as visible pixels alone predict them, starting from the guide; shapes (n, q, E), counts.

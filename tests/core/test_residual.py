@@ -79,11 +79,28 @@ def test_of_noise_the_residual_has_that_of_one_recorded_frame(rng, shape, known)
         assert numpy.mean(uncertainty.left**2) == pytest.approx(1.0, abs=0.1)
 
 
+def test_what_smoothing_takes_off_a_weak_line_is_in_the_sigma_of_its_counts():
+    energy = numpy.arange(CHANNELS)
+    line, channels = 0.3 * numpy.exp(-0.5 * ((energy - 64) / 1.5) ** 2), numpy.arange(63, 66)
+    expected = numpy.full((COUNT, 1, CHANNELS), LEVEL) + line
+    ones, numbers, wrong, told, without = numpy.ones((COUNT, 3)), numpy.arange(COUNT), 0.0, 0.0, 0.0
+    for seed in range(8):
+        guide = settled(numpy.random.default_rng(seed).poisson(expected).astype(numpy.float32))
+        wrong += float(numpy.mean((guide.frames(numbers) - expected)[:, 0, channels].sum(1) ** 2))
+        straight = dataclasses.replace(guide.uncertainty, bent=numpy.zeros((0, 0)))
+        told += guide.uncertainty.variance(ones, channels, numbers).mean()
+        without += straight.variance(ones, channels, numbers).mean()
+    assert without < 0.4 * wrong, "smoothing takes next to nothing: make the line weaker"
+    assert 0.5 < told / wrong < 1.5
+
+
 def test_what_the_residual_tells_travels():
     uncertainty = settled(counts_with(0.0, 1)).uncertainty
     again = Uncertainty.unpacked(uncertainty.packed())
     numpy.testing.assert_allclose(again.left, uncertainty.left, rtol=1e-6)
     numpy.testing.assert_allclose(again.spread, uncertainty.spread, rtol=1e-6)
+    numpy.testing.assert_allclose(again.bent, uncertainty.bent, rtol=1e-6, atol=1e-12)
+    assert abs(again.bent).max() > 0
     assert again.seen == pytest.approx(uncertainty.seen) and again.seen > 0
     without = dataclasses.replace(uncertainty, left=numpy.zeros((0, 0)), spread=numpy.zeros(0))
     again = Uncertainty.unpacked(without.packed())

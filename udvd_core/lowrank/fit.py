@@ -63,7 +63,8 @@ class LowRankFit:
         found = None if self._searches >= MOST_FOUND else find_component(self.scaled, self.factors, self._coarse)
         if found is None:
             self.settled = True
-            self.residual = residual(self.scaled, self.factors) if self.scaled.frame_shape[0] == 1 else None
+            spectra = self.scaled.frame_shape[0] == 1
+            self.residual = residual(self.scaled, self.factors, self._noise) if spectra else None
             return
         self._searches += 1
         known = [] if self._nothing else [self.factors.loadings]

@@ -1,4 +1,4 @@
-"""What a fit leaves in a scan: noise, and structure that was too weak to be found."""
+"""What a fit leaves in a scan: noise, structure that was too weak to be found, and what smoothing took off spectra."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import typing
 import numpy
 import numpy.typing
 
-from udvd_core.lowrank.factors import Factors
+from udvd_core.lowrank.factors import SPECTRUM_SIZES, Factors
 from udvd_core.lowrank.place import Place
 from udvd_core.lowrank.scaled import Scaled
+from udvd_core.lowrank.shrink import smooth
+from udvd_core.noise import NoiseModel
 
 Array = numpy.typing.NDArray[numpy.float64]
 
@@ -33,14 +35,17 @@ class Residual(typing.NamedTuple):
         Noise of a scaled pixel as the residual shows it, standard deviation; 1 where the noise model is right.
     seen : float
         From so many of its standard errors on, what is beyond noise counts.
+    bent : array, shape (s, pixels)
+        What smoothing takes off the spectra of `Factors.weights`, scaled.
     """
 
     waves: Array
     spread: Array
     seen: float
+    bent: Array
 
 
-def residual(scaled: Scaled, factors: Factors) -> Residual:
+def residual(scaled: Scaled, factors: Factors, noise: NoiseModel) -> Residual:
     """Residual of a fit without its level, one pass over the scan; cost ``frames x pixels x (k + r)``."""
     waves = _cosines(scaled.place)
     amplitudes, power = numpy.zeros((waves.shape[1], scaled.scale.size)), numpy.zeros(scaled.scale.size)
@@ -50,7 +55,15 @@ def residual(scaled: Scaled, factors: Factors) -> Residual:
         power += (left.astype(numpy.float64) ** 2).sum(0)
     taken = (factors.spectra**2).sum(0)  # of the noise, by the loadings
     seen = SEEN_IF_CLEAR if _stands_clear(factors) else SEEN
-    return Residual(amplitudes, numpy.sqrt(power / len(waves) + taken), seen)
+    return Residual(amplitudes, numpy.sqrt(power / len(waves) + taken), seen, _bent(scaled, factors, noise))
+
+
+def _bent(scaled: Scaled, factors: Factors, noise: NoiseModel) -> Array:
+    """What smoothing the spectra once more takes off them, which is about what it took off the truth (Tukey 1977)."""
+    spread = scaled.spread.reshape(-1)
+    spectra = (factors.weights.T @ factors.maps) @ factors.spectra / spread
+    again = [smooth(values, SPECTRUM_SIZES, noise.correlation).estimate for values in spectra]
+    return (numpy.reshape(again, spectra.shape) - spectra) * spread
 
 
 def _stands_clear(factors: Factors) -> bool:

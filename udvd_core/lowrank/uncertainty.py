@@ -19,7 +19,7 @@ CUT = 6.0
 SHAPE = 2.7
 """Error of a spectrum in sums over channels by what smoothing left of its noise: lines, where sums look, are
 smoothed less than the rest, or change their shape."""
-SLOWEST = 0.65
+SLOWEST = 0.6
 """Of the slowest part of its noise smoothing leaves so much, measured on maps over wide windows."""
 LEAST_NOISE = 0.05
 """Share of a sum's noise that components leave in the residual, at least."""
@@ -57,11 +57,14 @@ class Uncertainty:
         Noise of a scaled pixel in the residual, standard deviation; empty where not measured, which counts as 1.
     seen : float
         What the residual of a sum has beyond noise counts from so many of its standard errors on.
+    bent : array, shape (s, pixels)
+        What smoothing takes off those spectra, scaled; empty where not measured.
 
     Notes
     -----
     An error of a loading is an error all along the component's spectrum. An error of a spectrum is what smoothing
-    along E left of white noise: the slow part of it, up to a frequency that gives `SHAPE` times `spectrum_risk`.
+    along E left of white noise: the slow part of it, up to a frequency that gives `SHAPE` times `spectrum_risk`; and
+    what it took off the signal, in that very sum.
     Components that were too weak to be found count by what the residual of the very sum has beyond its noise, the
     same at all positions; where single atoms are lost in it, no sigma tells. Calibrated on simulated scans,
     `benchmarks/coverage.py`.
@@ -78,6 +81,7 @@ class Uncertainty:
     left: Array = dataclasses.field(default_factory=_nothing)
     spread: Array = dataclasses.field(default_factory=_nothing)
     seen: float = 0.0
+    bent: Array = dataclasses.field(default_factory=_nothing)
     _covariances: dict[bytes, list[Array]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     """Of the spectra's errors, by the channels that were asked for."""
 
@@ -150,6 +154,8 @@ class Uncertainty:
             self._covariances[key] = [self._covariance(channels, SHAPE * risk) for risk in self.spectrum_risk]
         for weight, covariance in zip(maps.T, self._covariances[key], strict=True):
             result += weight**2 * ((noisy @ covariance) * noisy).sum(1)
+        if self.bent.size:
+            result += ((maps * (scaled @ self.bent[:, channels].T)) ** 2).sum(1)
         if self.left.size:
             noise = self._noise(noisy, channels)
             known = numpy.maximum(noise - found.sum(1), LEAST_NOISE * noise)
@@ -174,9 +180,9 @@ class Uncertainty:
     def packed(self) -> Singles:
         """All of it in one row of numbers, which can travel; `unpacked` is the inverse."""
         sizes = self.numbers.size, self.scale.size, len(self.spectra), self.spectrum_risk.size
-        measured = self.spread.size > 0, len(self.left)
+        measured = self.spread.size > 0, len(self.left), len(self.bent)
         parts = (self.numbers, self.intensity, self.scale, self.spectra, self.risk, self.weights, self.spectrum_risk)
-        rest = self.spread, self.left
+        rest = self.spread, self.left, self.bent
         return numpy.concatenate(
             [sizes, measured, [self.slow, self.seen], *(numpy.ravel(part) for part in (*parts, *rest))]
         ).astype(numpy.float32)
@@ -190,18 +196,18 @@ class Uncertainty:
         ValueError
             When the numbers are something else, or of another version.
         """
-        known, pixels, rank, maps, spread, waves = (int(size) for size in values[:6])
+        known, pixels, rank, maps, spread, waves, bent = (int(size) for size in values[:7])
         shapes: tuple[tuple[int, ...], ...]
         shapes = ((known,), (known,), (pixels,), (rank, pixels), (known, rank), (known, maps), (maps,))
-        shapes += ((spread * pixels,), (waves, pixels))
-        ends = 8 + numpy.cumsum([math.prod(shape) for shape in shapes])
+        shapes += ((spread * pixels,), (waves, pixels), (bent, pixels))
+        ends = 9 + numpy.cumsum([math.prod(shape) for shape in shapes])
         if ends[-1] != values.size:
             raise ValueError(f"{values.size} numbers, want {ends[-1]}: of another version; denoise the scan again")
         parts = [
             values[end - math.prod(shape) : end].reshape(shape).astype(numpy.float64)
             for end, shape in zip(ends, shapes, strict=True)
         ]
-        numbers, intensity, scale, spectra, risk, weights, spectrum_risk, spreads, left = parts
+        numbers, intensity, scale, spectra, risk, weights, spectrum_risk, spreads, left, taken = parts
         return Uncertainty(
             numbers.astype(numpy.int64),
             intensity,
@@ -210,10 +216,11 @@ class Uncertainty:
             risk,
             weights,
             spectrum_risk,
-            slow=float(values[6]),
+            slow=float(values[7]),
             left=left,
             spread=spreads,
-            seen=float(values[7]),
+            seen=float(values[8]),
+            bent=taken,
         )
 
     def _covariance(self, channels: Index, risk: float) -> Array:
