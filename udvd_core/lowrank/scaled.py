@@ -33,7 +33,7 @@ class Scaled:
     variance : array, shape (q, E)
         Noise variance of each pixel, counts squared.
     mean : array, shape (q, E)
-        Counts that stand in for a missing pixel where the intensity is 1.
+        Expected counts where the intensity is 1; they stand in for a missing pixel.
     spread : array, shape (q, E)
         Noise of a scaled pixel, standard deviation: below 1 where a pixel counts as brighter than it is.
     base : callable or None
@@ -96,7 +96,8 @@ class Scaled:
         """
         counts = self._read(numbers).reshape(numbers.size, -1)
         power = noise.gain * numpy.nan_to_num(counts, posinf=0.0, neginf=0.0) + noise.read_variance
-        weight = 1.0 / (self._column**2 * float((self.spread**2).sum()))  # of dark pixels the power is less
+        expected = noise.gain * self._mean + noise.read_variance  # of dark pixels less than they are scaled by
+        weight = 1.0 / (self._column**2 * max(float((expected / self._column**2).sum()), 1e-30))
         intensity = (power @ weight).astype(numpy.float64)
         unit = noise.gain**2 * noise.window_factor(weight.size) * float((power @ weight**2).sum())
         intensity = smooth_light(intensity, unit / max(float(intensity.sum()), 1e-30), place)
