@@ -64,8 +64,9 @@ def whiten(read: Read, place: Place, noise: NoiseModel, frame_shape: tuple[int, 
         intensity /= intensity.mean()
         columns, unit = powers.column_means(intensity)
         smoothed = smooth_counts(columns, DOUBT * unit, CHANNEL_SIZES)
-        columns = _floored(smoothed + LIT * unit, sparse)
-    spread = numpy.sqrt(numpy.clip(numpy.maximum(smoothed + LIT * unit, FEWEST * unit) / columns, LEAST, 1.0))
+        lit = smoothed + LIT * unit
+        columns = _floored(lit, sparse)
+    spread = numpy.sqrt(numpy.clip(numpy.maximum(lit, FEWEST * unit) / columns, LEAST, 1.0))
     mean = numpy.maximum(smoothed - noise.read_variance, 0.0) / noise.gain if noise.gain else 0.0 * columns
     return Scaled(read, place, intensity, columns, mean, spread)
 
