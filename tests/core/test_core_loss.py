@@ -67,6 +67,19 @@ def test_one_sigma_holds_the_truth_in_two_of_three_maps(spreading, level):
     assert (numpy.abs(bias) < 0.1).all(), bias
 
 
+@pytest.mark.parametrize("model", ["power_law", "exponential"])
+def test_a_handful_of_counts_tells_how_wrong_it_may_be(model):
+    """5.6 counts in the fit window: a quarter of the slopes are at their bound, a tangent there is far too steep."""
+    edge = MapWindow("B K", (190.0, 230.0), ((150.0, 186.0),), model)
+    shape = background(1.0) if model == "power_law" else numpy.exp((168.0 - VALUES) / 60.0)
+    counts = numpy.random.default_rng(5).poisson(0.12 * shape + 5.0 * EDGE, (20_000, 160))
+    values, sigma = core_loss(counts, ENERGY, [edge], POISSON)
+    wrong = values - 5.0 * EDGE[SIGNAL].sum()
+    assert (wrong**2).mean() == pytest.approx((sigma**2).mean(), rel=0.25)
+    assert 0.64 < (abs(wrong) < sigma).mean() < 0.72
+    assert 0.94 < (abs(wrong) < 2 * sigma).mean() < 0.98
+
+
 def test_without_the_correlation_sigma_would_be_too_small():
     noise = NoiseModel(1.2, 0.0, (0.083,))
     counts = numpy.random.default_rng(1).poisson(background(50.0), (10, 160))

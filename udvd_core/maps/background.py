@@ -26,6 +26,7 @@ SlopeVariance = typing.Callable[[Doubles], Doubles]
 STEEPEST = 5.0  # e-folds over half the fit windows; measured backgrounds have up to 1.5
 RISE, FALL = 2.0, 1e3  # extrapolated counts per channel by the largest in the fit windows: up in energy, down in energy
 NEARLY_ZERO = 0.98  # slope of a line that is all but zero at one end of the fit windows
+LEAST_ERROR = 1e-3  # of a slope, over half the fit windows
 LARGEST_SHIFT = 0.5  # e-folds, where the expansion ends: a dozen counts in the fit windows
 EMPTY = 1e-9  # counts in the fit windows
 GRID = 513  # slopes that are looked up
@@ -41,7 +42,8 @@ class Fitted:
     counts : array, shape (n, channels)
         Expected counts in every channel that was asked for; 0 for a spectrum without counts.
     gradient : array, shape (n, fit channels)
-        Derivative of their sum by the counts in the fit windows.
+        Derivative of their sum by the counts in the fit windows; along the slope what one standard error up and
+        down change on average, within the bounds.
     slope : array, shape (n,)
         Slope of the line by `Family.abscissa`: ``-r`` of a power law, ``-1 / tau`` per eV of an exponential;
         of a linear background the slope by its level in the middle of the fit windows, per eV.
@@ -94,13 +96,15 @@ class Background:
             Counts in the fit windows, in the order of `fit_energies`.
         slope_variance : callable or None
             Variance ``(n,)`` of sums over the fit windows with these weights ``(n, fit channels)``; None for
-            Poisson counts. The expected shift of the extrapolation follows from it.
+            Poisson counts. The expected shift of the extrapolation follows from it, and how far its gradient reaches.
 
         Notes
         -----
         An extrapolated exponential is not linear in the counts: noise shifts its mean. The first-order
         shift (Cox and Snell 1968, here with any variance of the slope) is taken off the exponent, where
-        normal errors of the slope act. A line in counts has none.
+        normal errors of the slope act. A line in counts has none. Of a dozen counts the slope is so uncertain that the
+        tangent is wrong: far too steep near the steepest rise that is believed, too flat where the background falls
+        steeply. So the gradient is that of chords (as in Julier and Uhlmann, Proc. IEEE 92 (2004) 401).
         """
         counts = numpy.asarray(counts, dtype=numpy.float64)
         total = counts.sum(axis=1)
@@ -113,22 +117,20 @@ class Background:
         slope = self._slopes(counts[usable], level)
         size, mean, centred, moments = self._spread(slope)
         spread = moments[0]
-        values, by_slope = self._shape(slope, self._wanted)
-        by_slope -= mean * values
-        scale = level / size
+        values = self._shape(slope, self._wanted) * (level / size)
+        variance = 1 / (level * spread)
+        if slope_variance is not None:
+            gradient[usable] = centred / (level * spread)  # of the slope
+            variance = slope_variance(gradient)[usable, None]
+        steep = level * self._chord(slope, numpy.sqrt(variance))
         if self._log:
-            variance = 1 / (level * spread)
-            if slope_variance is not None:
-                gradient[usable] = centred / (level * spread)  # of the slope
-                variance = slope_variance(gradient)[usable, None]
+            before = values.sum(axis=1, keepdims=True)
             z = self._wanted - mean
             shift = variance / 2 * (z * (z - moments[1] / spread) - spread)
-            scale = scale * numpy.exp(-numpy.clip(shift, -LARGEST_SHIFT, LARGEST_SHIFT))
-        values *= scale
-        by_slope *= scale
-        by_slope_sum = by_slope.sum(axis=1, keepdims=True) / spread
+            values *= numpy.exp(-numpy.clip(shift, -LARGEST_SHIFT, LARGEST_SHIFT))
+            steep *= values.sum(axis=1, keepdims=True) / before
         expected[usable] = values
-        gradient[usable] = (values.sum(axis=1, keepdims=True) + by_slope_sum * centred) / level
+        gradient[usable] = (values.sum(axis=1, keepdims=True) + steep / spread * centred) / level
         slopes[usable] = slope[:, 0] / self._half
         return Fitted(expected, gradient, slopes)
 
@@ -137,20 +139,31 @@ class Background:
         above, below = max(self._wanted.max() - 1, 1e-9), max(-1 - self._wanted.min(), 1e-9)
         return -min(STEEPEST, math.log(FALL) / below), min(STEEPEST, math.log(RISE) / above)
 
-    def _shape(self, slope: Doubles, x: Doubles) -> tuple[Doubles, Doubles]:
-        """Counts along `x` up to a factor, and their derivative by the slope ``(n, 1)``; both ``(n, x)``."""
-        values = numpy.exp(slope * x) if self._log else 1 + slope * x
-        return values, x * values if self._log else numpy.broadcast_to(x, values.shape).copy()
+    def _shape(self, slope: Doubles, x: Doubles) -> Doubles:
+        """Counts along `x` up to a factor, shape (n, x), for slopes (n, 1)."""
+        return typing.cast(Doubles, numpy.exp(slope * x) if self._log else 1 + slope * x)
+
+    def _chord(self, slope: Doubles, error: Doubles) -> Doubles:
+        """Change of the extrapolated sum per count by the slope, from one standard error below to one above; (n, 1)."""
+        error = numpy.maximum(error, LEAST_ERROR)
+        below, at, above = (
+            self._shape(each, self._wanted).sum(axis=1, keepdims=True)
+            / self._shape(each, self._fit).sum(axis=1, keepdims=True)
+            for each in (numpy.clip(slope + step * error, self._low, self._high) for step in (-1, 0, 1))
+        )
+        change = numpy.sqrt(((above - at) ** 2 + (at - below) ** 2) / 2)
+        return typing.cast(Doubles, numpy.copysign(change, above - below) / error)
 
     def _spread(self, slope: Doubles) -> tuple[Doubles, Doubles, Doubles, tuple[Doubles, Doubles]]:
         """Sum of the counts in the fit windows up to a factor; the mean of `u` over them; `u` less its mean.
 
         Last its second and third moments. All have shape ``(n, 1)``, but for ``u`` ``(n, fit channels)``.
         """
-        shape, by_slope = self._shape(slope, self._fit)
+        shape = self._shape(slope, self._fit)
         size = shape.sum(axis=1, keepdims=True)
-        mean = by_slope.sum(axis=1, keepdims=True) / size
-        centred = by_slope / shape - mean
+        u = self._fit if self._log else self._fit / shape
+        mean = (shape * u).sum(axis=1, keepdims=True) / size
+        centred = u - mean
         power = shape * centred * centred
         second = power.sum(axis=1, keepdims=True) / size
         return size, mean, centred, (second, (power * centred).sum(axis=1, keepdims=True) / size)
