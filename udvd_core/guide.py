@@ -137,10 +137,7 @@ class Guide:
             factors.spectrum_risk,
             1.0 + 2.0 * sum(self._noise.correlation),
         )
-        if fit.residual is None:
-            return known
-        left = fit.residual
-        return dataclasses.replace(known, left=left.waves, spread=left.spread, seen=left.seen, bent=left.bent)
+        return known if fit.residual is None else dataclasses.replace(known, **fit.residual._asdict())
 
     def regressed(self, numbers: Index, counts: Singles, visible: Bool) -> Singles:
         """Frames as visible pixels alone predict them, starting from the guide; shapes (n, q, E), counts.

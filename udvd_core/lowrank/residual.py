@@ -19,9 +19,11 @@ PART, MOST_WAVES = 16, 64
 """One in so many spatial frequencies is kept, the lowest; and at most so many."""
 CLEAR = 5.0
 """The weakest map stands clear where it varies so many times more than it may be off."""
-SEEN, SEEN_IF_CLEAR = 0.4, 3.0
+SEEN, SEEN_IF_CLEAR = 0.5, 3.0
 """What a residual has beyond noise counts from so many standard errors on. Where the weakest map that was found
 stands clear, others would have been found with it, and only what is plain to see counts."""
+KNOWN = 1.2
+"""A spectrum is known that is so many times its expected squared error."""
 
 
 class Residual(typing.NamedTuple):
@@ -29,7 +31,7 @@ class Residual(typing.NamedTuple):
 
     Attributes
     ----------
-    waves : array, shape (k, pixels)
+    left : array, shape (k, pixels)
         Its amplitudes in the lowest spatial frequencies, scaled; of noise they have that of one recorded frame.
     spread : array, shape (pixels,)
         Noise of a scaled pixel as the residual shows it, standard deviation; 1 where the noise model is right.
@@ -37,12 +39,18 @@ class Residual(typing.NamedTuple):
         From so many of its standard errors on, what is beyond noise counts.
     bent : array, shape (s, pixels)
         What smoothing takes off the spectra of `Factors.weights`, scaled.
+    share : array, shape (r, s)
+        How much of those spectra each component's is.
+    known : bool
+        Whether the weakest of those spectra is more than its error.
     """
 
-    waves: Array
+    left: Array
     spread: Array
     seen: float
     bent: Array
+    share: Array
+    known: bool
 
 
 def residual(scaled: Scaled, factors: Factors, noise: NoiseModel) -> Residual:
@@ -54,16 +62,20 @@ def residual(scaled: Scaled, factors: Factors, noise: NoiseModel) -> Residual:
         amplitudes += waves[part].T @ left
         power += (left.astype(numpy.float64) ** 2).sum(0)
     taken = (factors.spectra**2).sum(0)  # of the noise, by the loadings
+    spread = numpy.sqrt(power / len(waves) + taken)
     seen = SEEN_IF_CLEAR if _stands_clear(factors) else SEEN
-    return Residual(amplitudes, numpy.sqrt(power / len(waves) + taken), seen, _bent(scaled, factors, noise))
+    of_spectra = factors.weights.T @ factors.maps
+    spectra = of_spectra @ factors.spectra / scaled.spread.reshape(-1)
+    weak = (spectra[1:] ** 2).mean(1) / factors.spectrum_risk[1:]
+    known = bool(weak.size) and bool((weak > KNOWN).all())
+    bent = (_smoothed(spectra, noise) - spectra) * scaled.spread.reshape(-1)
+    return Residual(amplitudes, spread, seen, bent, numpy.asarray(numpy.linalg.pinv(of_spectra), numpy.float64), known)
 
 
-def _bent(scaled: Scaled, factors: Factors, noise: NoiseModel) -> Array:
-    """What smoothing the spectra once more takes off them, which is about what it took off the truth (Tukey 1977)."""
-    spread = scaled.spread.reshape(-1)
-    spectra = (factors.weights.T @ factors.maps) @ factors.spectra / spread
+def _smoothed(spectra: Array, noise: NoiseModel) -> Array:
+    """Spectra smoothed once more, which takes off them about what it took off the truth (Tukey 1977)."""
     again = [smooth(values, SPECTRUM_SIZES, noise.correlation).estimate for values in spectra]
-    return (numpy.reshape(again, spectra.shape) - spectra) * spread
+    return numpy.reshape(again, spectra.shape)
 
 
 def _stands_clear(factors: Factors) -> bool:

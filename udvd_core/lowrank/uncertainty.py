@@ -13,14 +13,19 @@ import scipy.fft
 Array = numpy.typing.NDArray[numpy.float64]
 Singles = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
+Bool = numpy.typing.NDArray[numpy.bool_]
 
 CUT = 6.0
 """Frequencies along E beyond so many times the mean one are left out."""
 SHAPE = 2.7
 """Error of a spectrum in sums over channels by what smoothing left of its noise: lines, where sums look, are
 smoothed less than the rest, or change their shape."""
-SLOWEST = 0.6
+SLOWEST = 0.4
 """Of the slowest part of its noise smoothing leaves so much, measured on maps over wide windows."""
+OWN = 2.0
+"""The answer of a sum to a loading is squared less so many times what the error of a known spectrum adds to it."""
+SEEN_IF_NONE = 3.0
+"""From so many standard errors on the residual of a sum counts that answers to no weaker component."""
 LEAST_NOISE = 0.05
 """Share of a sum's noise that components leave in the residual, at least."""
 
@@ -59,6 +64,10 @@ class Uncertainty:
         What the residual of a sum has beyond noise counts from so many of its standard errors on.
     bent : array, shape (s, pixels)
         What smoothing takes off those spectra, scaled; empty where not measured.
+    share : array, shape (r, s)
+        How much of those spectra each component's is; empty where not measured.
+    known : bool
+        Whether the weakest of those spectra is more than its error.
 
     Notes
     -----
@@ -82,6 +91,8 @@ class Uncertainty:
     spread: Array = dataclasses.field(default_factory=_nothing)
     seen: float = 0.0
     bent: Array = dataclasses.field(default_factory=_nothing)
+    share: Array = dataclasses.field(default_factory=_nothing)
+    known: bool = False
     _covariances: dict[bytes, list[Array]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     """Of the spectra's errors, by the channels that were asked for."""
 
@@ -147,22 +158,38 @@ class Uncertainty:
         """Variance of sums at intensity 1 from risks of loadings, (n, r), and maps of spectra, (n, s)."""
         scaled = weights * self.scale[channels]
         noisy = scaled * self._spread_of(channels)
-        found = (scaled @ self.spectra[:, channels].T) ** 2
-        result: Array = (found * risk).sum(1)
+        answers = scaled @ self.spectra[:, channels].T
+        own = self._own(noisy, channels)
+        bent = scaled @ self.bent[:, channels].T if self.bent.size else numpy.zeros_like(own)
+        found, none = self._found(answers, own, bent)
+        result: Array = (found * risk).sum(1) + (maps**2 * (own + bent**2)).sum(1)
+        if self.left.size:
+            noise = self._noise(noisy, channels)
+            known = numpy.maximum(noise - (answers**2).sum(1), LEAST_NOISE * noise)
+            beyond = ((scaled @ self.left[:, channels].T) ** 2 - known[:, None]).sum(1)
+            least = numpy.where(none, max(SEEN_IF_NONE, self.seen), self.seen)
+            seen = beyond > least * math.sqrt(2.0 * len(self.left)) * known
+            result += numpy.where(seen, beyond, 0.0) / self.numbers.size
+        return result
+
+    def _own(self, noisy: Array, channels: Index) -> Array:
+        """Variance of sums (n, m) over channels of each spectrum, left of its noise, shape (n, s)."""
         key = channels.tobytes()
         if key not in self._covariances:
             self._covariances[key] = [self._covariance(channels, SHAPE * risk) for risk in self.spectrum_risk]
-        for weight, covariance in zip(maps.T, self._covariances[key], strict=True):
-            result += weight**2 * ((noisy @ covariance) * noisy).sum(1)
-        if self.bent.size:
-            result += ((maps * (scaled @ self.bent[:, channels].T)) ** 2).sum(1)
-        if self.left.size:
-            noise = self._noise(noisy, channels)
-            known = numpy.maximum(noise - found.sum(1), LEAST_NOISE * noise)
-            beyond = ((scaled @ self.left[:, channels].T) ** 2 - known[:, None]).sum(1)
-            seen = beyond > self.seen * math.sqrt(2.0 * len(self.left)) * known
-            result += numpy.where(seen, beyond, 0.0) / self.numbers.size
-        return result
+        each = [((noisy @ covariance) * noisy).sum(1) for covariance in self._covariances[key]]
+        return numpy.reshape(each, (len(each), len(noisy))).T
+
+    def _found(self, answers: Array, own: Array, bent: Array) -> tuple[Array, Bool]:
+        """Squared answers (n, r) of sums to loadings, without errors of spectra; whether none is to weaker ones."""
+        if not self.share.size:
+            return answers**2, numpy.zeros(len(answers), dtype=bool)
+        added = own @ (self.share**2).T
+        if self.known:
+            found = numpy.maximum(answers**2 - OWN * added, 0.0)
+            return found, (found[:, 1:] == 0.0).all(1)
+        back = answers - bent @ self.share.T
+        return numpy.maximum(back**2 - added, 0.0), numpy.zeros(len(answers), dtype=bool)
 
     def _spread_of(self, channels: Index | slice) -> Array:
         """Noise of scaled channels, 1 where it was not measured."""
@@ -182,9 +209,9 @@ class Uncertainty:
         sizes = self.numbers.size, self.scale.size, len(self.spectra), self.spectrum_risk.size
         measured = self.spread.size > 0, len(self.left), len(self.bent)
         parts = (self.numbers, self.intensity, self.scale, self.spectra, self.risk, self.weights, self.spectrum_risk)
-        rest = self.spread, self.left, self.bent
+        rest = self.spread, self.left, self.bent, self.share
         return numpy.concatenate(
-            [sizes, measured, [self.slow, self.seen], *(numpy.ravel(part) for part in (*parts, *rest))]
+            [sizes, measured, [self.slow, self.seen, self.known], *(numpy.ravel(part) for part in (*parts, *rest))]
         ).astype(numpy.float32)
 
     @staticmethod
@@ -199,15 +226,15 @@ class Uncertainty:
         known, pixels, rank, maps, spread, waves, bent = (int(size) for size in values[:7])
         shapes: tuple[tuple[int, ...], ...]
         shapes = ((known,), (known,), (pixels,), (rank, pixels), (known, rank), (known, maps), (maps,))
-        shapes += ((spread * pixels,), (waves, pixels), (bent, pixels))
-        ends = 9 + numpy.cumsum([math.prod(shape) for shape in shapes])
+        shapes += ((spread * pixels,), (waves, pixels), (bent, pixels), (rank if bent else 0, bent))
+        ends = 10 + numpy.cumsum([math.prod(shape) for shape in shapes])
         if ends[-1] != values.size:
             raise ValueError(f"{values.size} numbers, want {ends[-1]}: of another version; denoise the scan again")
         parts = [
             values[end - math.prod(shape) : end].reshape(shape).astype(numpy.float64)
             for end, shape in zip(ends, shapes, strict=True)
         ]
-        numbers, intensity, scale, spectra, risk, weights, spectrum_risk, spreads, left, taken = parts
+        numbers, intensity, scale, spectra, risk, weights, spectrum_risk, spreads, left, taken, share = parts
         return Uncertainty(
             numbers.astype(numpy.int64),
             intensity,
@@ -221,6 +248,8 @@ class Uncertainty:
             spread=spreads,
             seen=float(values[8]),
             bent=taken,
+            share=share,
+            known=bool(values[9]),
         )
 
     def _covariance(self, channels: Index, risk: float) -> Array:
