@@ -80,7 +80,7 @@ def two_components(second, **more):
     empty = numpy.zeros(100), numpy.ones(100), numpy.ones(50, numpy.float32)
     spectra, risk = numpy.stack((numpy.ones(50), numpy.full(50, second))), numpy.full((100, 2), (0.1, 0.2))
     doubt = Uncertainty(numpy.arange(100), *empty[1:], spectra, risk, numpy.full((100, 2), 0.1), numpy.full(2, 0.1))
-    return dataclasses.replace(doubt, share=numpy.eye(2), **more)
+    return dataclasses.replace(doubt, **{"share": numpy.eye(2), **more})
 
 
 def variance_of(doubt):
