@@ -22,7 +22,7 @@ CLEAR = 5.0
 SEEN, SEEN_IF_CLEAR = 0.5, 3.0
 """What a residual has beyond noise counts from so many standard errors on. Where the weakest map that was found
 stands clear, others would have been found with it, and only what is plain to see counts."""
-KNOWN = 1.2
+KNOWN = 1.4
 """A spectrum is known that is so many times its expected squared error."""
 
 
