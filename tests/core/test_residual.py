@@ -94,13 +94,13 @@ def test_what_smoothing_takes_off_a_weak_line_is_in_the_sigma_of_its_counts():
     assert 0.5 < told / wrong < 1.5
 
 
-@pytest.mark.parametrize(("strength", "known"), [(0.0, False), (0.7, True)])
-def test_a_spectrum_is_known_that_is_more_than_its_error(strength, known):
+@pytest.mark.parametrize(("strength", "resolved"), [(0.0, False), (0.7, True)])
+def test_a_spectrum_is_resolved_that_is_more_than_its_error(strength, resolved):
     line = strength * numpy.exp(-0.5 * ((numpy.arange(CHANNELS) - 64) / 4.0) ** 2)
     expected = LEVEL + (WAVE[:, None] * WAVE[None]).reshape(COUNT, 1, 1) * line
     for seed in range(4):
         uncertainty = settled(numpy.random.default_rng(seed).poisson(expected).astype(numpy.float32)).uncertainty
-        assert uncertainty.known == known
+        assert uncertainty.resolved == resolved
 
 
 def test_what_the_residual_tells_travels():
@@ -111,7 +111,7 @@ def test_what_the_residual_tells_travels():
     numpy.testing.assert_allclose(again.bent, uncertainty.bent, rtol=1e-6, atol=1e-12)
     assert abs(again.bent).max() > 0
     numpy.testing.assert_allclose(again.share, uncertainty.share, rtol=1e-6)
-    assert not again.known and Uncertainty.unpacked(dataclasses.replace(again, known=True).packed()).known
+    assert not again.resolved and Uncertainty.unpacked(dataclasses.replace(again, resolved=True).packed()).resolved
     assert again.seen == pytest.approx(uncertainty.seen) and again.seen > 0
     without = dataclasses.replace(uncertainty, left=numpy.zeros((0, 0)), spread=numpy.zeros(0))
     again = Uncertainty.unpacked(without.packed())

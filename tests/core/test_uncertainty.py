@@ -93,23 +93,23 @@ def by_risk(doubt):
     return (variance_of(more) - variance_of(doubt))[0]
 
 
-def test_a_sum_that_answers_to_a_known_spectrum_by_its_error_only_does_not_depend_on_its_loading():
-    assert by_risk(two_components(0.01, known=True)) == 0
-    strong = by_risk(two_components(1.0, known=True))
+def test_a_sum_that_answers_to_a_resolved_spectrum_by_its_error_only_does_not_depend_on_its_loading():
+    assert by_risk(two_components(0.01, resolved=True)) == 0
+    strong = by_risk(two_components(1.0, resolved=True))
     assert 0.9 * 20**2 < strong < 20**2, "the error of the spectrum is told already, but is small beside its answer"
     assert by_risk(two_components(1.0, share=numpy.zeros((0, 0)))) == pytest.approx(20**2)
 
 
-def test_what_smoothing_took_off_an_unknown_spectrum_is_in_the_answer_to_its_loading():
+def test_what_smoothing_took_off_an_unresolved_spectrum_is_in_the_answer_to_its_loading():
     taken = numpy.stack((numpy.zeros(50), numpy.full(50, -0.5)))  # smoothed once more, it would lose half
     before, after = (by_risk(two_components(1.0, bent=bent)) for bent in (0 * taken, taken))
     assert after - before == pytest.approx((1.5**2 - 1.0) * 20**2)
-    known = by_risk(two_components(1.0, bent=taken, known=True))
-    assert known == pytest.approx(by_risk(two_components(1.0, bent=0 * taken, known=True)))
+    known = by_risk(two_components(1.0, bent=taken, resolved=True))
+    assert known == pytest.approx(by_risk(two_components(1.0, bent=0 * taken, resolved=True)))
 
 
 @pytest.mark.parametrize(("beyond", "counts"), [(1.5, False), (4.0, True)])
-def test_what_a_sum_lacks_counts_from_more_errors_on_where_a_known_spectrum_is_not_in_it(beyond, counts):
+def test_what_a_sum_lacks_counts_from_more_errors_on_where_a_resolved_spectrum_is_not_in_it(beyond, counts):
     waves = 32
     noise = 20.0 - 20.0**2 * (1.0 + 0.01**2)  # left by the two loadings: the least that is left of noise
     known = max(noise, 0.05 * 20.0)
@@ -117,7 +117,7 @@ def test_what_a_sum_lacks_counts_from_more_errors_on_where_a_known_spectrum_is_n
     left = numpy.full((waves, 50), amplitude)
     for second, expected in ((0.01, counts), (1.0, True)):
         with_it, without = (
-            variance_of(two_components(second, known=True, seen=0.5, left=each)) for each in (left, left[:0])
+            variance_of(two_components(second, resolved=True, seen=0.5, left=each)) for each in (left, left[:0])
         )
         assert ((with_it > without) == expected).all(), f"second {second}"
 

@@ -22,8 +22,8 @@ CLEAR = 5.0
 SEEN, SEEN_IF_CLEAR = 0.5, 3.0
 """What a residual has beyond noise counts from so many standard errors on. Where the weakest map that was found
 stands clear, others would have been found with it, and only what is plain to see counts."""
-KNOWN = 1.4
-"""A spectrum is known that is so many times its expected squared error."""
+RESOLVED = 1.4
+"""A spectrum is resolved whose mean square is so many times its expected squared error."""
 
 
 class Residual(typing.NamedTuple):
@@ -41,7 +41,7 @@ class Residual(typing.NamedTuple):
         What smoothing takes off the spectra of `Factors.weights`, scaled.
     share : array, shape (r, s)
         How much of those spectra each component's is.
-    known : bool
+    resolved : bool
         Whether the weakest of those spectra is more than its error.
     """
 
@@ -50,7 +50,7 @@ class Residual(typing.NamedTuple):
     seen: float
     bent: Array
     share: Array
-    known: bool
+    resolved: bool
 
 
 def residual(scaled: Scaled, factors: Factors, noise: NoiseModel) -> Residual:
@@ -67,9 +67,10 @@ def residual(scaled: Scaled, factors: Factors, noise: NoiseModel) -> Residual:
     of_spectra = factors.weights.T @ factors.maps
     spectra = of_spectra @ factors.spectra / scaled.spread.reshape(-1)
     weak = (spectra[1:] ** 2).mean(1) / factors.spectrum_risk[1:]
-    known = bool(weak.size) and bool((weak > KNOWN).all())
+    resolved = bool(weak.size) and bool((weak > RESOLVED).all())
     bent = (_smoothed(spectra, noise) - spectra) * scaled.spread.reshape(-1)
-    return Residual(amplitudes, spread, seen, bent, numpy.asarray(numpy.linalg.pinv(of_spectra), numpy.float64), known)
+    share = numpy.asarray(numpy.linalg.pinv(of_spectra), dtype=numpy.float64)
+    return Residual(amplitudes, spread, seen, bent, share, resolved)
 
 
 def _smoothed(spectra: Array, noise: NoiseModel) -> Array:

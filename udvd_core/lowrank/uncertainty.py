@@ -23,7 +23,7 @@ smoothed less than the rest, or change their shape."""
 SLOWEST = 0.4
 """Of the slowest part of its noise smoothing leaves so much, measured on maps over wide windows."""
 OWN = 2.0
-"""The answer of a sum to a loading is squared less so many times what the error of a known spectrum adds to it."""
+"""The error of a resolved spectrum is in the squared answer of a sum to its loading so many times too often."""
 SEEN_IF_NONE = 3.0
 """From so many standard errors on the residual of a sum counts that answers to no weaker component."""
 LEAST_NOISE = 0.05
@@ -66,14 +66,16 @@ class Uncertainty:
         What smoothing takes off those spectra, scaled; empty where not measured.
     share : array, shape (r, s)
         How much of those spectra each component's is; empty where not measured.
-    known : bool
+    resolved : bool
         Whether the weakest of those spectra is more than its error.
 
     Notes
     -----
     An error of a loading is an error all along the component's spectrum. An error of a spectrum is what smoothing
     along E left of white noise: the slow part of it, up to a frequency that gives `SHAPE` times `spectrum_risk`; and
-    what it took off the signal, in that very sum.
+    what it took off the signal, in that very sum. What it left is in the answer of the sum to the loading as well, and
+    there goes against the loading's own error: taken off `OWN` times. From spectra that are not resolved smoothing took
+    as much as it left, so what it took is put back and what it left taken off once.
     Components that were too weak to be found count by what the residual of the very sum has beyond its noise, the
     same at all positions; where single atoms are lost in it, no sigma tells. Calibrated on simulated scans,
     `benchmarks/coverage.py`.
@@ -92,7 +94,7 @@ class Uncertainty:
     seen: float = 0.0
     bent: Array = dataclasses.field(default_factory=_nothing)
     share: Array = dataclasses.field(default_factory=_nothing)
-    known: bool = False
+    resolved: bool = False
     _covariances: dict[bytes, list[Array]] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     """Of the spectra's errors, by the channels that were asked for."""
 
@@ -164,13 +166,17 @@ class Uncertainty:
         found, none = self._found(answers, own, bent)
         result: Array = (found * risk).sum(1) + (maps**2 * (own + bent**2)).sum(1)
         if self.left.size:
-            noise = self._noise(noisy, channels)
-            known = numpy.maximum(noise - (answers**2).sum(1), LEAST_NOISE * noise)
-            beyond = ((scaled @ self.left[:, channels].T) ** 2 - known[:, None]).sum(1)
-            least = numpy.where(none, max(SEEN_IF_NONE, self.seen), self.seen)
-            seen = beyond > least * math.sqrt(2.0 * len(self.left)) * known
-            result += numpy.where(seen, beyond, 0.0) / self.numbers.size
+            result += self._missed(scaled, noisy, channels, (answers**2).sum(1), none)
         return result
+
+    def _missed(self, scaled: Array, noisy: Array, channels: Index, taken: Array, none: Bool) -> Array:
+        """Variance of sums from components that were not found, shape (n,); `taken` of the noise by those that were."""
+        noise = self._noise(noisy, channels)
+        expected = numpy.maximum(noise - taken, LEAST_NOISE * noise)
+        beyond = ((scaled @ self.left[:, channels].T) ** 2 - expected[:, None]).sum(1)
+        least = numpy.where(none, max(SEEN_IF_NONE, self.seen), self.seen)
+        seen = beyond > least * math.sqrt(2.0 * len(self.left)) * expected
+        return numpy.where(seen, beyond, 0.0) / self.numbers.size
 
     def _own(self, noisy: Array, channels: Index) -> Array:
         """Variance of sums (n, m) over channels of each spectrum, left of its noise, shape (n, s)."""
@@ -185,7 +191,7 @@ class Uncertainty:
         if not self.share.size:
             return answers**2, numpy.zeros(len(answers), dtype=bool)
         added = own @ (self.share**2).T
-        if self.known:
+        if self.resolved:
             found = numpy.maximum(answers**2 - OWN * added, 0.0)
             return found, (found[:, 1:] == 0.0).all(1)
         back = answers - bent @ self.share.T
@@ -211,7 +217,7 @@ class Uncertainty:
         parts = (self.numbers, self.intensity, self.scale, self.spectra, self.risk, self.weights, self.spectrum_risk)
         rest = self.spread, self.left, self.bent, self.share
         return numpy.concatenate(
-            [sizes, measured, [self.slow, self.seen, self.known], *(numpy.ravel(part) for part in (*parts, *rest))]
+            [sizes, measured, [self.slow, self.seen, self.resolved], *(numpy.ravel(part) for part in (*parts, *rest))]
         ).astype(numpy.float32)
 
     @staticmethod
@@ -249,7 +255,7 @@ class Uncertainty:
             seen=float(values[8]),
             bent=taken,
             share=share,
-            known=bool(values[9]),
+            resolved=bool(values[9]),
         )
 
     def _covariance(self, channels: Index, risk: float) -> Array:
