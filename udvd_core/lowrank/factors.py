@@ -18,7 +18,7 @@ Singles = numpy.typing.NDArray[numpy.float32]
 Index = numpy.typing.NDArray[numpy.int64]
 
 SPECTRUM_SIZES, FRAME_SIZES = (8, 16, 32), (4, 8, 16)
-AVERAGED, STRONGEST = 0.75, 0.9
+AVERAGED, STRONGEST = 0.72, 0.9
 """Error of what was smoothed by what its blocks expect one by one: averaging takes off the rest. Measured 0.65 to 0.85
 of found maps, 0.86 to 1 of the strongest; 0.7 to 0.8 of the strongest spectrum, 0.5 to 0.7 of others."""
 OUTSTANDING = 0.3

@@ -17,7 +17,7 @@ Bool = numpy.typing.NDArray[numpy.bool_]
 
 CUT = 6.0
 """Frequencies along E beyond so many times the mean one are left out."""
-SHAPE = 2.7
+SHAPE = 2.8
 """Error of a spectrum in sums over channels by what smoothing left of its noise: lines, where sums look, are
 smoothed less than the rest, or change their shape."""
 SLOWEST = 0.4
