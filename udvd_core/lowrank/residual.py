@@ -19,7 +19,7 @@ PART, MOST_WAVES = 16, 64
 """One in so many spatial frequencies is kept, the lowest; and at most so many."""
 CLEAR = 5.0
 """The weakest map stands clear where it varies so many times more than it may be off."""
-SEEN, SEEN_IF_CLEAR = 0.5, 3.0
+SEEN, SEEN_IF_CLEAR = 0.55, 3.0
 """What a residual has beyond noise counts from so many standard errors on. Where the weakest map that was found
 stands clear, others would have been found with it, and only what is plain to see counts."""
 RESOLVED = 1.4
