@@ -124,6 +124,14 @@ def test_empty_sparse_and_negative_spectra_are_safe(name):
         assert found.counts[2].max() < 2.0
 
 
+def test_what_vanishes_far_away_has_a_finite_gradient():
+    """Two channels fitted, all counts in the first: at 600 eV more the exponential is below what a number can be."""
+    background = Background(family("exponential"), ENERGY[:2], ENERGY[:2] + 600.0)
+    found = background.fit(numpy.array([[50.0, 0.0], [50.0, 50.0]]))
+    assert not found.counts[0].any() and found.counts[1].all()
+    assert numpy.isfinite(found.gradient).all()
+
+
 def test_two_sides_pin_a_background():
     sides = numpy.concatenate((FIT, ENERGY[(ENERGY >= 232) & (ENERGY < 250)]))
     shape = TRUE["power_law"][0]

@@ -28,7 +28,7 @@ RISE, FALL = 2.0, 1e3  # extrapolated counts per channel by the largest in the f
 NEARLY_ZERO = 0.98  # slope of a line that is all but zero at one end of the fit windows
 LEAST_ERROR = 1e-3  # of a slope, over half the fit windows
 LARGEST_SHIFT = 0.5  # e-folds, where the expansion ends: a dozen counts in the fit windows
-EMPTY = 1e-9  # counts in the fit windows
+EMPTY, TINY = 1e-9, 1e-300  # counts in the fit windows; extrapolated
 GRID = 513  # slopes that are looked up
 STEPS, PRECISE = 25, 1e-9
 
@@ -124,7 +124,7 @@ class Background:
             variance = slope_variance(gradient)[usable, None]
         steep = level * self._chord(slope, numpy.sqrt(variance))
         if self._log:
-            before = values.sum(axis=1, keepdims=True)
+            before = numpy.maximum(values.sum(axis=1, keepdims=True), TINY)
             z = self._wanted - mean
             shift = variance / 2 * (z * (z - moments[1] / spread) - spread)
             values *= numpy.exp(-numpy.clip(shift, -LARGEST_SHIFT, LARGEST_SHIFT))
