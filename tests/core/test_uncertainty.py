@@ -77,9 +77,9 @@ def test_it_survives_a_journey(uncertainty):
 
 def two_components(second, **more):
     """What is known of 100 spectra of 50 channels, the second component having the same in each."""
-    empty = numpy.zeros(100), numpy.ones(100), numpy.ones(50, numpy.float32)
+    numbers, light, scale = numpy.arange(100), numpy.ones(100), numpy.ones(50, numpy.float32)
     spectra, risk = numpy.stack((numpy.ones(50), numpy.full(50, second))), numpy.full((100, 2), (0.1, 0.2))
-    doubt = Uncertainty(numpy.arange(100), *empty[1:], spectra, risk, numpy.full((100, 2), 0.1), numpy.full(2, 0.1))
+    doubt = Uncertainty(numbers, light, scale, spectra, risk, numpy.full((100, 2), 0.1), numpy.full(2, 0.1))
     return dataclasses.replace(doubt, **{"share": numpy.eye(2), **more})
 
 

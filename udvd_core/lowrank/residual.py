@@ -11,6 +11,7 @@ from udvd_core.lowrank.factors import SPECTRUM_SIZES, Factors
 from udvd_core.lowrank.place import Place
 from udvd_core.lowrank.scaled import Scaled
 from udvd_core.lowrank.shrink import smooth
+from udvd_core.lowrank.uncertainty import PLAIN
 from udvd_core.noise import NoiseModel
 
 Array = numpy.typing.NDArray[numpy.float64]
@@ -19,7 +20,7 @@ PART, MOST_WAVES = 16, 64
 """One in so many spatial frequencies is kept, the lowest; and at most so many."""
 CLEAR = 5.0
 """The weakest map stands clear where it varies so many times more than it may be off."""
-SEEN, SEEN_IF_CLEAR = 0.55, 3.0
+SEEN = 0.55
 """What a residual has beyond noise counts from so many standard errors on. Where the weakest map that was found
 stands clear, others would have been found with it, and only what is plain to see counts."""
 RESOLVED = 1.4
@@ -63,7 +64,7 @@ def residual(scaled: Scaled, factors: Factors, noise: NoiseModel) -> Residual:
         power += (left.astype(numpy.float64) ** 2).sum(0)
     taken = (factors.spectra**2).sum(0)  # of the noise, by the loadings
     spread = numpy.sqrt(power / len(waves) + taken)
-    seen = SEEN_IF_CLEAR if _stands_clear(factors) else SEEN
+    seen = PLAIN if _stands_clear(factors) else SEEN
     of_spectra = factors.weights.T @ factors.maps
     spectra = of_spectra @ factors.spectra / scaled.spread.reshape(-1)
     weak = (spectra[1:] ** 2).mean(1) / factors.spectrum_risk[1:]

@@ -24,8 +24,9 @@ SLOWEST = 0.4
 """Of the slowest part of its noise smoothing leaves so much, measured on maps over wide windows."""
 OWN = 2.0
 """The error of a resolved spectrum is in the squared answer of a sum to its loading so many times too often."""
-SEEN_IF_NONE = 3.0
-"""From so many standard errors on the residual of a sum counts that answers to no weaker component."""
+PLAIN = 3.0
+"""What a residual has beyond noise is plain to see from so many standard errors on. Where others would have been found,
+or a sum answers to no weaker component, only that counts."""
 LEAST_NOISE = 0.05
 """Share of a sum's noise that components leave in the residual, at least."""
 
@@ -174,7 +175,7 @@ class Uncertainty:
         noise = self._noise(noisy, channels)
         expected = numpy.maximum(noise - taken, LEAST_NOISE * noise)
         beyond = ((scaled @ self.left[:, channels].T) ** 2 - expected[:, None]).sum(1)
-        least = numpy.where(none, max(SEEN_IF_NONE, self.seen), self.seen)
+        least = numpy.where(none, PLAIN, self.seen)
         seen = beyond > least * math.sqrt(2.0 * len(self.left)) * expected
         return numpy.where(seen, beyond, 0.0) / self.numbers.size
 

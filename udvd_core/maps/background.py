@@ -122,13 +122,13 @@ class Background:
         if slope_variance is not None:
             gradient[usable] = centred / (level * spread)  # of the slope
             variance = slope_variance(gradient)[usable, None]
-        steep = level * self._chord(slope, numpy.sqrt(variance))
+        before = values.sum(axis=1, keepdims=True)
+        steep = level * self._chord(slope, numpy.sqrt(variance), before / level)
         if self._log:
-            before = numpy.maximum(values.sum(axis=1, keepdims=True), TINY)
             z = self._wanted - mean
             shift = variance / 2 * (z * (z - moments[1] / spread) - spread)
             values *= numpy.exp(-numpy.clip(shift, -LARGEST_SHIFT, LARGEST_SHIFT))
-            steep *= values.sum(axis=1, keepdims=True) / before
+            steep *= values.sum(axis=1, keepdims=True) / numpy.maximum(before, TINY)
         expected[usable] = values
         gradient[usable] = (values.sum(axis=1, keepdims=True) + steep / spread * centred) / level
         slopes[usable] = slope[:, 0] / self._half
@@ -143,13 +143,13 @@ class Background:
         """Counts along `x` up to a factor, shape (n, x), for slopes (n, 1)."""
         return typing.cast(Doubles, numpy.exp(slope * x) if self._log else 1 + slope * x)
 
-    def _chord(self, slope: Doubles, error: Doubles) -> Doubles:
-        """Change of the extrapolated sum per count by the slope, from one standard error below to one above; (n, 1)."""
+    def _chord(self, slope: Doubles, error: Doubles, at: Doubles) -> Doubles:
+        """Change of the extrapolated sum per count, now `at`, by the slope, one standard error below to above; (n, 1)."""
         error = numpy.maximum(error, LEAST_ERROR)
-        below, at, above = (
+        below, above = (
             self._shape(each, self._wanted).sum(axis=1, keepdims=True)
             / self._shape(each, self._fit).sum(axis=1, keepdims=True)
-            for each in (numpy.clip(slope + step * error, self._low, self._high) for step in (-1, 0, 1))
+            for each in (numpy.clip(slope + step * error, self._low, self._high) for step in (-1, 1))
         )
         change = numpy.sqrt(((above - at) ** 2 + (at - below) ** 2) / 2)
         return typing.cast(Doubles, numpy.copysign(change, above - below) / error)
