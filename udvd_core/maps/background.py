@@ -144,7 +144,7 @@ class Background:
         return typing.cast(Doubles, numpy.exp(slope * x) if self._log else 1 + slope * x)
 
     def _chord(self, slope: Doubles, error: Doubles, at: Doubles) -> Doubles:
-        """Change of the extrapolated sum per count, now `at`, by the slope, one standard error below to above; (n, 1)."""
+        """Change of the extrapolated sum per count, now `at`, by the slope, one standard error down to up; (n, 1)."""
         error = numpy.maximum(error, LEAST_ERROR)
         below, above = (
             self._shape(each, self._wanted).sum(axis=1, keepdims=True)
